@@ -1,0 +1,43 @@
+# Everything sets itself up: `make demo` and `make test` work as the first command in a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help install demo test lint format golden train-tiny clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED)  ## create .venv and install everything into it
+
+# torch goes first and by itself: its pinned version selects the build that fits the machine.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(INSTALLED)
+
+demo: install  ## the whole path on a few rendered clips: ingest, serve, ask, compare
+	$(BIN)/videox2l demo
+
+test: install  ## all tests
+	$(BIN)/python -m pytest -q
+
+lint: install  ## ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install  ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+golden: install  ## compare with vectors of the reference implementation
+	$(BIN)/python -m tests.golden.check tests/golden/cases
+
+train-tiny: install  ## train the bundled checkpoint again
+	$(BIN)/videox2l train-tiny
+
+clean:  ## remove the virtual environment and caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

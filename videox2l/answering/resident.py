@@ -1,0 +1,64 @@
+"""One video's index as questions need it: high KVs loaded once and kept, low KVs fetched chunk by chunk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from videox2l.errors import FingerprintMismatchError
+from videox2l.identity import describe_difference
+from videox2l.kv import KV
+from videox2l.models import KVCompressibleModel
+from videox2l.store import IndexReader
+
+
+class ResidentVideo:
+    """A video of the archive beside the model that answers about it. Safe to share between threads."""
+
+    def __init__(self, model: KVCompressibleModel, reader: IndexReader) -> None:
+        """Raises :class:`FingerprintMismatchError` when the index was made by another model."""
+        manifest = reader.manifest
+        if manifest.spec.model_fingerprint != model.identity.fingerprint:
+            difference = describe_difference(dict(manifest.spec.model), model.identity.document)
+            raise FingerprintMismatchError(
+                f"{manifest.video.name} was ingested with another model than {model.name!r}:\n{difference}\n"
+                "Load that model, or ingest the video again with this one."
+            )
+        self._reader = reader
+        self._device: torch.device = model.decoder.device
+        self._lock = threading.Lock()
+        self._prompt: KV | None = None
+        self._high: Sequence[KV] | None = None
+        self.manifest = manifest
+
+    @property
+    def chunks(self) -> int:
+        return len(self.manifest.chunks)
+
+    def prompt(self, bytes_read: dict[str, int]) -> KV:
+        """The prompt's KVs; ``bytes_read["prompt"]`` grows by what had to be fetched."""
+        with self._lock:
+            if self._prompt is None:
+                self._prompt = self._reader.prompt().to(device=self._device)
+                bytes_read["prompt"] += self.manifest.prompt.length
+            return self._prompt
+
+    def high(self, bytes_read: dict[str, int]) -> Sequence[KV]:
+        """Every chunk's high KVs, in time order; ``bytes_read["high"]`` grows by what had to be fetched."""
+        with self._lock:
+            if self._high is None:
+                self._high = [kv.to(device=self._device) for kv in self._reader.high()]
+                bytes_read["high"] += self.level_bytes("high", range(self.chunks))
+            return self._high
+
+    def low(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> Mapping[int, KV]:
+        """Low KVs of ``chunks``; one ranged read each, all at once."""
+        loaded = {index: kv.to(device=self._device) for index, kv in self._reader.low_many(chunks).items()}
+        bytes_read["low"] += self.level_bytes("low", chunks)
+        return loaded
+
+    def level_bytes(self, level: str, chunks: Sequence[int]) -> int:
+        """Size in the archive of ``chunks`` at ``level``."""
+        return sum(self.manifest.chunks[index].levels[level].length for index in chunks)

@@ -1,0 +1,56 @@
+"""The unit everything else moves around: the keys and values that one level keeps of one stretch of input.
+
+Shape legend used throughout the project: B batch, L layers, H KV heads, Q query heads, T tokens, D head dimension,
+N hidden size, F frames, C colour channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Level = Literal["low", "high"]
+"""``low``: low compression, fine detail. ``high``: high compression, the gist."""
+
+LEVELS: tuple[Level, ...] = ("low", "high")
+
+
+@dataclass(frozen=True)
+class KV:
+    """Keys *before RoPE* and values of T consecutive memory tokens, for every layer.
+
+    ``keys_LHTD`` and ``values_LHTD`` have equal shape and dtype: [layers, KV heads, tokens, head dimension].
+    """
+
+    keys_LHTD: torch.Tensor
+    values_LHTD: torch.Tensor
+
+    def __post_init__(self) -> None:
+        if self.keys_LHTD.shape != self.values_LHTD.shape or self.keys_LHTD.ndim != 4:
+            raise ValueError(f"keys {tuple(self.keys_LHTD.shape)} and values {tuple(self.values_LHTD.shape)} differ")
+
+    @property
+    def tokens(self) -> int:
+        return self.keys_LHTD.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys_LHTD.nbytes + self.values_LHTD.nbytes
+
+    def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> KV:
+        return KV(self.keys_LHTD.to(device, dtype), self.values_LHTD.to(device, dtype))
+
+
+ChunkKV = Mapping[Level, KV]
+"""Both levels of one chunk, as a prefill yields them and a writer takes them."""
+
+
+def concatenate(parts: Sequence[KV]) -> KV:
+    """Join KVs along the token axis. ``parts`` must not be empty."""
+    return KV(
+        torch.cat([part.keys_LHTD for part in parts], dim=2),
+        torch.cat([part.values_LHTD for part in parts], dim=2),
+    )

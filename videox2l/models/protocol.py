@@ -1,0 +1,93 @@
+"""What store, selection, pipelines and answering ask of a model. A second kind of model implements this and no more.
+
+The split is deliberate: *prefill* is each backend's own (that is where models differ), while a question always runs on
+``decoder``, a stock transformers model with an ordinary KV cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from transformers import PreTrainedModel
+
+from videox2l.config import CompressionConfig
+from videox2l.kv import KV, ChunkKV, Level
+from videox2l.kv.rope import RopeTables
+from videox2l.video.frames import FrameFormat
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model KVs belong to: a fingerprint of weights and configuration, and what it stands for in words."""
+
+    fingerprint: str
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class KVGeometry:
+    """The shape of a model's KVs: layers, KV heads and head dimension; ``dtype`` as torch names it (``bfloat16``)."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: str
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Keys and values of one memory token over all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * getattr(torch, self.dtype).itemsize
+
+
+class Prefill(Protocol):
+    """The running prefill of one video; holds all of its state."""
+
+    @property
+    def prompt(self) -> KV:
+        """KVs of the tokens in front of the video, uncompressed."""
+
+    def memory_tokens(self, level: Level) -> int:
+        """Tokens that this level's pass has kept so far, the prompt included: the next chunk's first position."""
+
+    def append(self, visual_tokens_TN: torch.Tensor, *, last: bool) -> ChunkKV:
+        """Compress the next chunk at both levels; ``last`` marks the end of the video."""
+
+
+class KVCompressibleModel(Protocol):
+    """A video language model whose KV cache can be kept at two levels per chunk."""
+
+    name: str
+    identity: ModelIdentity
+    geometry: KVGeometry
+    frame_format: FrameFormat
+    tokens_per_frame: int
+    context_length: int
+    """Positions the model was made for. Beyond it quality is unknown; questions refuse, prefill warns."""
+    default_compression: CompressionConfig
+    relevance_heads: Sequence[tuple[int, int]] | None
+    """(layer, query head) pairs whose attention finds the right chunk, where they were calibrated."""
+    tokenizer: Any
+    stop_ids: frozenset[int]
+    """Tokens that end an answer."""
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """The stock language model that answers over mixed KVs."""
+
+    def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
+        """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
+
+    def start_prefill(self, compression: CompressionConfig) -> Prefill:
+        """Begin a video: runs the prompt in front of it."""
+
+    def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
+        """Cosines and sines of ``count`` positions from ``start`` on, each [T, D]."""
+
+    def question_ids(self, question: str) -> list[int]:
+        """Token ids of a question behind the video. Control tokens written in it are plain text."""
+
+    def queries(self, layer: int, hidden_TN: torch.Tensor, start: int) -> torch.Tensor:
+        """Rotated queries ``[Q, T, D]`` of ``layer`` for the hidden states that enter it at positions ``start`` …"""

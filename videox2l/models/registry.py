@@ -1,0 +1,93 @@
+"""Find and load a model by name: the bundled one, a local checkpoint folder, or a Hugging Face hub id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
+from videox2l.models.protocol import KVCompressibleModel
+from videox2l.models.video_xl.model import load_video_xl
+
+TINY = "tiny"
+"""The bundled checkpoint: toy size, trained on synthetic clips, needs no download."""
+
+TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
+
+
+class Backend(Protocol):
+    """Load a checkpoint folder of one kind of model."""
+
+    def __call__(self, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> KVCompressibleModel: ...
+
+
+# Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here.
+BACKENDS: dict[str, Backend] = {"llava_qwen": load_video_xl}
+
+# What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt")
+
+
+def load_model(
+    name: str = TINY, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> KVCompressibleModel:
+    """Load a model for inference.
+
+    ``name`` is ``tiny``, a checkpoint folder, or a hub id ``owner/model``, optionally with a subfolder
+    (``sy1998/Video_XL/VideoXL_weight_8``). ``device`` defaults to a GPU if there is one; ``dtype`` to bfloat16 there
+    and float32 on a CPU. Raises :class:`UnknownModelError` or :class:`CheckpointError`.
+    """
+    chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen_dtype = _dtype(dtype, chosen_device)
+    folder = find_checkpoint(name)
+    config_path = folder / "config.json"
+    if not config_path.is_file():
+        raise CheckpointError(f"no config.json in {folder}: is this a checkpoint folder?")
+    try:
+        model_type = json.loads(config_path.read_text()).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{config_path} cannot be read as a JSON object: {error}") from error
+    load: Callable[..., KVCompressibleModel] | None = BACKENDS.get(model_type)
+    if load is None:
+        raise UnknownModelError(
+            f"{name} is of model_type {model_type!r}; this version supports {', '.join(sorted(BACKENDS))}"
+        )
+    return load(folder, name=name, device=chosen_device, dtype=chosen_dtype)
+
+
+def find_checkpoint(name: str) -> Path:
+    """The local folder of a model, downloaded from the hub where ``name`` is a hub id."""
+    if name == TINY:
+        return TINY_FOLDER
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    owner, _, rest = name.partition("/")
+    repository, _, subfolder = rest.partition("/")
+    if not owner or not repository or name.startswith((".", "/", "~")):
+        raise UnknownModelError(
+            f"no model {name!r}: give {TINY!r} (bundled), an existing checkpoint folder, or a hub id owner/model"
+        )
+    prefix = f"{subfolder}/" if subfolder else ""
+    try:
+        root = snapshot_download(f"{owner}/{repository}", allow_patterns=[prefix + pattern for pattern in _HUB_FILES])
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        raise UnknownModelError(f"no local folder {name!r}, and the hub does not give it: {error}") from error
+    return Path(root) / subfolder
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype not in known:
+        raise ConfigError(f"dtype must be one of {', '.join(known)}, got {dtype!r}")
+    return known[dtype]

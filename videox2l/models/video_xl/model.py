@@ -1,0 +1,125 @@
+"""Video-XL as a :class:`~videox2l.models.protocol.KVCompressibleModel`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, Qwen2Tokenizer
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+
+from videox2l.config import CompressionConfig
+from videox2l.errors import CheckpointError
+from videox2l.identity import fingerprint, hash_file
+from videox2l.kv.rope import RopeTables, rotate
+from videox2l.models.protocol import KVGeometry, ModelIdentity
+from videox2l.models.video_xl.checkpoint import load_network, weight_files
+from videox2l.models.video_xl.network import VideoXLNetwork
+from videox2l.models.video_xl.prefill import VideoXLPrefill
+from videox2l.models.video_xl.prompt import prefix_ids, question_ids, stop_ids
+
+
+class VideoXL:
+    """A loaded checkpoint: weights, tokenizer and identity. Stateless: any number of videos at once."""
+
+    def __init__(
+        self,
+        network: VideoXLNetwork,
+        tokenizer: Any,
+        identity: ModelIdentity,
+        name: str,
+        relevance_heads: list[tuple[int, int]] | None = None,
+    ) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.identity = identity
+        self.name = name
+        self.relevance_heads = relevance_heads
+        config = network.config
+        self.frame_format = config.frame_format
+        self.tokens_per_frame = config.tokens_per_frame
+        self.context_length = config.text.max_position_embeddings
+        self.default_compression = config.compression
+        self.stop_ids = stop_ids(tokenizer)
+        attention = network.language_model.model.layers[0].self_attn
+        dtype = str(attention.k_proj.weight.dtype).removeprefix("torch.")
+        self.geometry = KVGeometry(
+            config.text.num_hidden_layers, config.text.num_key_value_heads, attention.head_dim, dtype
+        )
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """The stock ``Qwen2ForCausalLM``."""
+        return self.network.language_model
+
+    @torch.inference_mode()
+    def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
+        """``[F, H, W, 3]`` uint8 RGB frames → ``[F * tokens_per_frame, hidden]`` visual tokens."""
+        return self.network.visual_tokens(frames_FHWC)
+
+    def start_prefill(self, compression: CompressionConfig) -> VideoXLPrefill:
+        """Begin a video: runs the chat prompt in front of it."""
+        prompt_T = torch.tensor(prefix_ids(self.tokenizer))
+        return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression)
+
+    def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
+        """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
+        device = self.network.language_model.device
+        positions_BT = torch.arange(start, start + count, device=device)[None]
+        like = torch.empty((), dtype=dtype, device=device)
+        cos_BTD, sin_BTD = self.network.language_model.model.rotary_emb(like, positions_BT)
+        return cos_BTD[0], sin_BTD[0]
+
+    def question_ids(self, question: str) -> list[int]:
+        """Token ids of a question behind the video, up to where the answer begins."""
+        return question_ids(self.tokenizer, question)
+
+    def queries(self, layer: int, hidden_TN: torch.Tensor, start: int) -> torch.Tensor:
+        """Rotated queries ``[Q, T, D]`` of ``layer`` for the hidden states that enter it."""
+        decoder_layer: Qwen2DecoderLayer = self.network.language_model.model.layers[layer]
+        attention = decoder_layer.self_attn
+        projected_TX = attention.q_proj(decoder_layer.input_layernorm(hidden_TN))
+        queries_QTD = projected_TX.unflatten(-1, (-1, attention.head_dim)).transpose(0, 1)
+        return rotate(queries_QTD, self.rope_tables(start, len(hidden_TN), queries_QTD.dtype))
+
+
+def load_video_xl(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> VideoXL:
+    """Load the checkpoint in ``folder``. Raises :class:`~videox2l.errors.CheckpointError` for anything amiss."""
+    network = load_network(folder, device=device, dtype=dtype)
+    tokenizer = _load_tokenizer(folder)
+    vocabulary, embeddings = len(tokenizer), network.config.text.vocab_size
+    if vocabulary > embeddings:
+        raise CheckpointError(f"the tokenizer in {folder} has {vocabulary} tokens, the model only {embeddings}")
+    return VideoXL(network, tokenizer, identify(folder, dtype), name, _relevance_heads(folder))
+
+
+def identify(folder: Path, dtype: torch.dtype) -> ModelIdentity:
+    """Fingerprint weights, configuration and tokenizer by content, so that a renamed or edited folder is noticed.
+
+    The compute dtype belongs to it: KVs of a bfloat16 run are not those of a float32 run.
+    """
+    files = [*weight_files(folder), *(folder / name for name in ("config.json", "tokenizer.json"))]
+    document = {
+        "backend": "video_xl",
+        "compute_dtype": str(dtype).removeprefix("torch."),
+        "files": {path.name: hash_file(path)[0] for path in sorted(files) if path.is_file()},
+    }
+    return ModelIdentity(fingerprint(document), document)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    # By file rather than AutoTokenizer, which would consult config.json, whose model type transformers does not know.
+    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else Qwen2Tokenizer
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"no usable tokenizer in {folder}: {error}") from error
+
+
+def _relevance_heads(folder: Path) -> list[tuple[int, int]] | None:
+    path = folder / "relevance.json"
+    if not path.is_file():
+        return None
+    return [(layer, head) for layer, head in json.loads(path.read_text())["heads"]]

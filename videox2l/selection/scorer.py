@@ -1,0 +1,29 @@
+"""What a relevance scorer is given, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from videox2l.kv import MixedKV
+from videox2l.models import KVCompressibleModel
+
+
+@dataclass(frozen=True)
+class QuestionContext:
+    """A question in front of a video's gist: ``memory`` is the mix of every chunk's high KVs."""
+
+    model: KVCompressibleModel
+    question_ids: list[int]
+    memory: MixedKV
+
+    @property
+    def chunks(self) -> int:
+        return len(self.memory.chunk_slices)
+
+
+class Scorer(Protocol):
+    """Rate every chunk's relevance to a question; higher is more relevant. One small file each."""
+
+    def __call__(self, context: QuestionContext) -> list[float]:
+        """One score a chunk, in time order."""

@@ -1,0 +1,65 @@
+"""From what a user asks for (``--select``) to the chunks that are re-loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from videox2l.config import SelectionConfig
+from videox2l.errors import ConfigError
+from videox2l.selection.attention import score_by_attention
+from videox2l.selection.random import score_randomly
+from videox2l.selection.scorer import QuestionContext, Scorer
+
+# Add a scorer: one file beside this one, one line here.
+SCORERS: dict[str, Scorer] = {"attention": score_by_attention, "random": score_randomly}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Chunk indices to re-load, in time order, and every chunk's score where a scorer was asked."""
+
+    chunks: tuple[int, ...]
+    scores: tuple[float, ...] | None = None
+
+
+def needs_scores(config: SelectionConfig) -> bool:
+    """Whether this selection looks at the question at all."""
+    return config.select in SCORERS
+
+
+def select(config: SelectionConfig, chunks: int, context: QuestionContext | None) -> Selection:
+    """Choose among ``chunks`` chunks. ``context`` is needed where :func:`needs_scores` says so.
+
+    Raises :class:`ConfigError` for a chunk that the video does not have.
+    """
+    if config.select == "all":
+        return Selection(tuple(range(chunks)))
+    if config.select == "none":
+        return Selection(())
+    if config.select in SCORERS:
+        if context is None:
+            raise ValueError(f"selection {config.select!r} needs the question")
+        scores = SCORERS[config.select](context)
+        best = sorted(range(chunks), key=lambda index: (-scores[index], index))[: config.top_k]
+        return Selection(tuple(sorted(best)), tuple(scores))
+    chosen = parse_chunks(config.select)
+    absent = [index for index in chosen if index >= chunks]
+    if absent:
+        raise ConfigError(f"chunks {absent} do not exist: the video has {chunks}, numbered from 0")
+    return Selection(chosen)
+
+
+def parse_chunks(text: str) -> tuple[int, ...]:
+    """``"3"``, ``"0,4-6"`` → sorted chunk indices. Raises :class:`ConfigError` for anything else."""
+    chosen: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
+        if match is None:
+            known = ", ".join(["all", "none", *SCORERS])
+            raise ConfigError(f"select {text!r} is neither {known} nor chunk numbers such as 0,4-6")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first > 1_000_000:
+            raise ConfigError(f"select {text!r}: the range {part.strip()} is empty or absurdly long")
+        chosen.update(range(first, last + 1))
+    return tuple(sorted(chosen))
