@@ -75,7 +75,10 @@ def write_random_checkpoint(
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)  # large enough that every part shows in the outputs
     torch.set_rng_state(torch_state)
-    write_shards({checkpoint_name(name): tensor for name, tensor in network.state_dict().items()}, folder)
+    tensors = {checkpoint_name(name): tensor for name, tensor in network.state_dict().items()}
+    if raw["tie_word_embeddings"]:
+        del tensors["lm_head.weight"]
+    write_shards(tensors, folder)
     tokenizer.save_pretrained(folder)
     return folder
 

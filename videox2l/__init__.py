@@ -12,14 +12,36 @@ few chunks that matter to it and uses the gist for the rest::
     print(ask(model, video, "Is there a red circle scene in the video?"))
 """
 
-from videox2l.answering import Answer, ResidentVideo, ask, stream_answer
-from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
-from videox2l.errors import VideoX2LError
-from videox2l.models import load_model
-from videox2l.prefill import ingest_video
-from videox2l.store import Archive
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videox2l.answering import Answer, ResidentVideo, ask, stream_answer
+    from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
+    from videox2l.errors import VideoX2LError
+    from videox2l.models import load_model
+    from videox2l.prefill import ingest_video
+    from videox2l.store import Archive
 
 __version__ = "0.1.0"
+
+# Imported on first use: torch and transformers take seconds, and the processes that only decode need neither.
+_HOMES = {
+    "Answer": "videox2l.answering",
+    "ResidentVideo": "videox2l.answering",
+    "ask": "videox2l.answering",
+    "stream_answer": "videox2l.answering",
+    "CompressionConfig": "videox2l.config",
+    "GenerationConfig": "videox2l.config",
+    "SamplingConfig": "videox2l.config",
+    "SelectionConfig": "videox2l.config",
+    "VideoX2LError": "videox2l.errors",
+    "load_model": "videox2l.models",
+    "ingest_video": "videox2l.prefill",
+    "Archive": "videox2l.store",
+}
 
 __all__ = [
     "Answer",
@@ -35,3 +57,9 @@ __all__ = [
     "load_model",
     "stream_answer",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

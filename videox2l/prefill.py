@@ -7,6 +7,7 @@ processes decode.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from videox2l.identity import VideoIdentity, video_identity
 from videox2l.kv import LEVELS
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive, IndexSpec, IndexWriter, Manifest
-from videox2l.video import DecodedChunk, decode_chunks, plan_video
+from videox2l.video import DecodedChunk, decode_chunks_isolated, plan_video_isolated
 
 Progress = Callable[[int, int], None]
 """Called after every chunk with (chunks done, chunks in all)."""
@@ -102,7 +103,7 @@ def ingest_video(
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[VideoIdentity, Manifest | None]:
-    """Prefill one video in this process and commit it; ``None`` for a manifest where it was committed already.
+    """Prefill one video on a model of this process and commit it (decoding runs in a child, which a file may kill); ``None`` for a manifest where it was committed already.
 
     Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then.
     """
@@ -111,9 +112,10 @@ def ingest_video(
     identity = video_identity(source)
     if archive.has(identity.video_id, spec):
         return identity, None
-    plan = plan_video(source, sampling, compression.frames_per_chunk)
-    with archive.create_index(identity, spec) as writer:
-        decoded = decode_chunks(source, plan.chunks, model.frame_format)
+    plan = plan_video_isolated(source, sampling, compression.frames_per_chunk)
+    with archive.create_index(identity, spec) as writer, closing(
+        decode_chunks_isolated(source, plan.chunks, model.frame_format)
+    ) as decoded:
         report = prefill_chunks(model, compression, decoded, len(plan.chunks), writer, progress)
         if warn is not None and report.warning is not None:
             warn(report.warning)

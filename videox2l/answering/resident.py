@@ -9,7 +9,7 @@ import torch
 
 from videox2l.errors import FingerprintMismatchError
 from videox2l.identity import describe_difference
-from videox2l.kv import KV
+from videox2l.kv import KV, Level
 from videox2l.models import KVCompressibleModel
 from videox2l.store import IndexReader
 
@@ -49,8 +49,9 @@ class ResidentVideo:
         """Every chunk's high KVs, in time order; ``bytes_read["high"]`` grows by what had to be fetched."""
         with self._lock:
             if self._high is None:
+                before = self._reader.bytes_read["high"]
                 self._high = [kv.to(device=self._device) for kv in self._reader.high()]
-                bytes_read["high"] += self.level_bytes("high", range(self.chunks))
+                bytes_read["high"] += self._reader.bytes_read["high"] - before
             return self._high
 
     def low(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> Mapping[int, KV]:
@@ -59,6 +60,6 @@ class ResidentVideo:
         bytes_read["low"] += self.level_bytes("low", chunks)
         return loaded
 
-    def level_bytes(self, level: str, chunks: Sequence[int]) -> int:
+    def level_bytes(self, level: Level, chunks: Sequence[int]) -> int:
         """Size in the archive of ``chunks`` at ``level``."""
         return sum(self.manifest.chunks[index].levels[level].length for index in chunks)

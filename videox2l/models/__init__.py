@@ -2,5 +2,6 @@
 
 from videox2l.models.protocol import KVCompressibleModel, KVGeometry, ModelIdentity, Prefill
 from videox2l.models.registry import TINY, load_model
+from videox2l.models.relevance import RelevanceHeads
 
-__all__ = ["TINY", "KVCompressibleModel", "KVGeometry", "ModelIdentity", "Prefill", "load_model"]
+__all__ = ["TINY", "KVCompressibleModel", "KVGeometry", "ModelIdentity", "Prefill", "RelevanceHeads", "load_model"]

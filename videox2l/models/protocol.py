@@ -6,7 +6,6 @@ The split is deliberate: *prefill* is each backend's own (that is where models d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel
 from videox2l.config import CompressionConfig
 from videox2l.kv import KV, ChunkKV, Level
 from videox2l.kv.rope import RopeTables
+from videox2l.models.relevance import RelevanceHeads
 from videox2l.video.frames import FrameFormat
 
 
@@ -67,8 +67,8 @@ class KVCompressibleModel(Protocol):
     context_length: int
     """Positions the model was made for. Beyond it quality is unknown; questions refuse, prefill warns."""
     default_compression: CompressionConfig
-    relevance_heads: Sequence[tuple[int, int]] | None
-    """(layer, query head) pairs whose attention finds the right chunk, where they were calibrated."""
+    relevance_heads: RelevanceHeads | None
+    """Heads whose attention finds the right chunk, where they were calibrated."""
     tokenizer: Any
     stop_ids: frozenset[int]
     """Tokens that end an answer."""

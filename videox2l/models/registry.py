@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,9 +12,10 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
 from videox2l.models.protocol import KVCompressibleModel
-from videox2l.models.video_xl.model import load_video_xl
+from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
 TINY = "tiny"
 """The bundled checkpoint: toy size, trained on synthetic clips, needs no download."""
@@ -21,14 +23,22 @@ TINY = "tiny"
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
 
 
-class Backend(Protocol):
+class Load(Protocol):
     """Load a checkpoint folder of one kind of model."""
 
     def __call__(self, folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> KVCompressibleModel: ...
 
 
+@dataclass(frozen=True)
+class Backend:
+    """One kind of model: how to load it, and what compression its checkpoints are made for."""
+
+    load: Load
+    default_compression: Callable[[Path], CompressionConfig]
+
+
 # Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here.
-BACKENDS: dict[str, Backend] = {"llava_qwen": load_video_xl}
+BACKENDS = {"llava_qwen": Backend(load_video_xl, video_xl_compression)}
 
 # What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt")
@@ -46,6 +56,16 @@ def load_model(
     chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     chosen_dtype = _dtype(dtype, chosen_device)
     folder = find_checkpoint(name)
+    return _backend(folder, name).load(folder, name=name, device=chosen_device, dtype=chosen_dtype)
+
+
+def default_compression(name: str = TINY) -> CompressionConfig:
+    """The compression a model is made for, without loading its weights."""
+    folder = find_checkpoint(name)
+    return _backend(folder, name).default_compression(folder)
+
+
+def _backend(folder: Path, name: str) -> Backend:
     config_path = folder / "config.json"
     if not config_path.is_file():
         raise CheckpointError(f"no config.json in {folder}: is this a checkpoint folder?")
@@ -53,12 +73,11 @@ def load_model(
         model_type = json.loads(config_path.read_text()).get("model_type")
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{config_path} cannot be read as a JSON object: {error}") from error
-    load: Callable[..., KVCompressibleModel] | None = BACKENDS.get(model_type)
-    if load is None:
+    if model_type not in BACKENDS:
         raise UnknownModelError(
             f"{name} is of model_type {model_type!r}; this version supports {', '.join(sorted(BACKENDS))}"
         )
-    return load(folder, name=name, device=chosen_device, dtype=chosen_dtype)
+    return BACKENDS[model_type]
 
 
 def find_checkpoint(name: str) -> Path:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def vision_config(raw: Mapping[str, Any], files: Iterable[Path]) -> CLIPVisionCo
         return CLIPVisionConfig(**raw["vision_config"])
     shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
-        with safe_open(file, "pt") as opened:
+        with _open(file) as opened:
             names = [name for name in opened.keys() if name.startswith(_VISION)]  # noqa: SIM118 not a dict
             shapes |= {name.removeprefix(_VISION): tuple(opened.get_slice(name).get_shape()) for name in names}
     try:
@@ -169,11 +170,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _tensors(file: Path) -> Iterable[tuple[str, torch.Tensor]]:
+def _tensors(file: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    with _open(file) as opened:
+        for name in opened.keys():  # noqa: SIM118 not a dict
+            yield name, opened.get_tensor(name)
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[Any]:
     try:
         with safe_open(file, "pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 not a dict
-                yield name, opened.get_tensor(name)
+            yield opened
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
 

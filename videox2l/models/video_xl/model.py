@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from videox2l.errors import CheckpointError
 from videox2l.identity import fingerprint, hash_file
 from videox2l.kv.rope import RopeTables, rotate
 from videox2l.models.protocol import KVGeometry, ModelIdentity
-from videox2l.models.video_xl.checkpoint import load_network, weight_files
+from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
+from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prefill import VideoXLPrefill
 from videox2l.models.video_xl.prompt import prefix_ids, question_ids, stop_ids
@@ -30,7 +30,7 @@ class VideoXL:
         tokenizer: Any,
         identity: ModelIdentity,
         name: str,
-        relevance_heads: list[tuple[int, int]] | None = None,
+        relevance_heads: RelevanceHeads | None = None,
     ) -> None:
         self.network = network
         self.tokenizer = tokenizer
@@ -92,7 +92,14 @@ def load_video_xl(folder: Path, *, name: str, device: torch.device, dtype: torch
     vocabulary, embeddings = len(tokenizer), network.config.text.vocab_size
     if vocabulary > embeddings:
         raise CheckpointError(f"the tokenizer in {folder} has {vocabulary} tokens, the model only {embeddings}")
-    return VideoXL(network, tokenizer, identify(folder, dtype), name, _relevance_heads(folder))
+    text = network.config.text
+    heads = read_relevance_heads(folder, text.num_hidden_layers, text.num_attention_heads)
+    return VideoXL(network, tokenizer, identify(folder, dtype), name, heads)
+
+
+def video_xl_compression(folder: Path) -> CompressionConfig:
+    """The compression that the checkpoint in ``folder`` is made for, from its ``config.json``."""
+    return load_config(folder, weight_files(folder)).compression
 
 
 def identify(folder: Path, dtype: torch.dtype) -> ModelIdentity:
@@ -111,15 +118,13 @@ def identify(folder: Path, dtype: torch.dtype) -> ModelIdentity:
 
 def _load_tokenizer(folder: Path) -> Any:
     # By file rather than AutoTokenizer, which would consult config.json, whose model type transformers does not know.
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else Qwen2Tokenizer
+    if (folder / "tokenizer.json").is_file():
+        kind = PreTrainedTokenizerFast
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        kind = Qwen2Tokenizer
+    else:
+        raise CheckpointError(f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.json and merges.txt")
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"no usable tokenizer in {folder}: {error}") from error
-
-
-def _relevance_heads(folder: Path) -> list[tuple[int, int]] | None:
-    path = folder / "relevance.json"
-    if not path.is_file():
-        return None
-    return [(layer, head) for layer, head in json.loads(path.read_text())["heads"]]

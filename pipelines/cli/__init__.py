@@ -1,0 +1,1 @@
+"""The command ``videox2l``: one file per thing a user does."""

@@ -1,0 +1,151 @@
+"""``videox2l ask``: one question about one video, answered in this process (no Ray, no server)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli import options
+
+if TYPE_CHECKING:
+    from videox2l import Answer
+    from videox2l import Archive as OpenArchive
+    from videox2l.config import CompressionConfig, SamplingConfig
+    from videox2l.models import KVCompressibleModel
+    from videox2l.store import IndexReader
+
+
+def ask(
+    video: Annotated[str, typer.Argument(help="A video file, or the id or name of a video in the archive.")],
+    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    archive: options.Archive = options.DEFAULT_ARCHIVE,
+    model: options.Model = "tiny",
+    select: Annotated[
+        str,
+        typer.Option(
+            help="Chunks to re-load in detail: `attention`, `random`, `all`, `none`, or numbers like `0,4-6`."
+        ),
+    ] = "attention",
+    top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.")] = 2,
+    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy: the same answer every time.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="With a temperature: sample from this much of the probability.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="With a temperature: makes the answer repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer with all its evidence as JSON.")] = False,
+    fps: options.Fps = 1.0,
+    frames: options.Frames = None,
+    max_frames: options.MaxFrames = None,
+    low_ratio: options.LowRatio = None,
+    high_ratio: options.HighRatio = None,
+    frames_per_chunk: options.FramesPerChunk = None,
+    edge_ratio: options.EdgeRatioText = None,
+    remainder: options.Remainder = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Ask one question about a video.
+
+    A file that is not in the archive yet is prefilled first, once; sampling and ratio options apply to that.
+
+    `videox2l ask lecture.mp4 "What is written on the board?"`
+
+    `videox2l ask lecture.mp4 "Who speaks first?" --select 0-2 --json`
+    """
+    from videox2l.answering import ResidentVideo, TextDelta, stream_answer
+    from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
+    from videox2l.errors import QuestionError
+    from videox2l.models import load_model
+
+    # Settings first: a typing error should not cost a prefill.
+    if not question.strip():
+        raise QuestionError("the question is empty: ask something about the video")
+    selection, generation = SelectionConfig(select, top_k), GenerationConfig(max_new_tokens, temperature, top_p, seed)
+    sampling = SamplingConfig(fps, frames, max_frames)
+    ratios = options.compression(
+        model,
+        low_ratio=low_ratio,
+        high_ratio=high_ratio,
+        frames_per_chunk=frames_per_chunk,
+        edge_ratio=edge_ratio,
+        remainder=remainder,
+    )
+    console, notes = Console(highlight=False), Console(stderr=True, highlight=False)
+    loaded = load_model(model, device=device, dtype=dtype)
+    reader = _open_or_ingest(loaded, archive, video, sampling, ratios, notes)
+    resident = ResidentVideo(loaded, reader)
+    for event in stream_answer(loaded, resident, question, selection, generation):
+        if isinstance(event, TextDelta):
+            if not as_json:
+                console.print(event.text, end="", markup=False, soft_wrap=True)
+        elif as_json:
+            typer.echo(json.dumps(event.to_dict(), indent=1, ensure_ascii=False))
+        else:
+            console.print()
+            for line in evidence_lines(event):
+                notes.print(line, style="dim", soft_wrap=True)
+
+
+def evidence_lines(answer: Answer) -> list[str]:
+    """What an answer rests on and what it cost, for people."""
+    receipt = answer.receipt
+    shown = [
+        f"{span.start_s:.1f}–{span.end_s:.1f} s (chunk {span.chunk}"
+        + (f", score {span.score:.3g})" if span.score is not None else ")")
+        for span in answer.spans
+    ]
+    read = ", ".join(f"{level} {size / 1024:.1f} KiB" for level, size in receipt.bytes_read.items())
+    first = receipt.milliseconds.get("first_token")
+    times = f"first token {first:.0f} ms, " if first is not None else ""
+    return [
+        f"in detail: {'; '.join(shown) or 'nothing'} of {answer.chunks} chunks",
+        f"read: {read} · {times}total {receipt.milliseconds['total']:.0f} ms · {receipt.memory_tokens} memory tokens",
+    ]
+
+
+def _open_or_ingest(
+    model: KVCompressibleModel,
+    archive_url: str,
+    video: str,
+    sampling: SamplingConfig,
+    compression: CompressionConfig | None,
+    notes: Console,
+) -> IndexReader:
+    """The index of ``video``; made here and now where ``video`` is a file that the archive lacks."""
+    from videox2l.prefill import index_spec
+    from videox2l.store import Archive
+
+    if not Path(video).expanduser().exists():
+        return Archive.open(archive_url).open_index(video, model_fingerprint=model.identity.fingerprint)
+    archive = Archive.open(archive_url, create=True)
+    video_id = _ingest_here(model, archive, video, sampling, compression, notes)
+    return archive.open_index(video_id, spec=index_spec(model, sampling, compression or model.default_compression))
+
+
+def _ingest_here(
+    model: KVCompressibleModel,
+    archive: OpenArchive,
+    video: str,
+    sampling: SamplingConfig,
+    compression: CompressionConfig | None,
+    notes: Console,
+) -> str:
+    from rich.progress import Progress
+
+    from videox2l.prefill import ingest_video
+
+    with Progress(console=notes, transient=True, disable=not notes.is_terminal) as bar:
+        task = bar.add_task(f"prefilling {Path(video).name}", total=None)
+        identity, _ = ingest_video(
+            model,
+            archive,
+            Path(video).expanduser(),
+            sampling=sampling,
+            compression=compression,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            warn=lambda message: notes.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True),
+        )
+    return identity.video_id

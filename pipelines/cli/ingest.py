@@ -1,0 +1,71 @@
+"""``videox2l ingest``: videos into an archive, on Ray Data."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import options
+
+
+def ingest(
+    sources: Annotated[
+        list[str],
+        typer.Argument(help="Video files, folders, globs, or a list file (.txt, .csv, .jsonl) that names them."),
+    ],
+    archive: options.Archive = options.DEFAULT_ARCHIVE,
+    model: options.Model = "tiny",
+    fps: options.Fps = 1.0,
+    frames: options.Frames = None,
+    max_frames: options.MaxFrames = None,
+    low_ratio: options.LowRatio = None,
+    high_ratio: options.HighRatio = None,
+    frames_per_chunk: options.FramesPerChunk = None,
+    edge_ratio: options.EdgeRatioText = None,
+    remainder: options.Remainder = None,
+    prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    ledger: Annotated[str | None, typer.Option(help="Where to write one JSON line a finished video.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and how large it gets.")] = False,
+) -> None:
+    """Prefill videos and keep their KVs at two levels in an archive.
+
+    Videos that are in the archive with the same settings are skipped. A broken file is reported and the others go on;
+    the exit status is 1 if any failed.
+
+    `videox2l ingest lectures/ --archive s3://bucket/lectures --prefill-actors 4`
+
+    `videox2l ingest "cam-*.mp4" --fps 0.5 --dry-run`
+    """
+    from pipelines.ingest import ingest as run_ingest
+    from pipelines.ingest.progress import show_progress
+    from pipelines.ingest.summary import print_summary
+    from videox2l.config import SamplingConfig
+
+    ratios = options.compression(
+        model,
+        low_ratio=low_ratio,
+        high_ratio=high_ratio,
+        frames_per_chunk=frames_per_chunk,
+        edge_ratio=edge_ratio,
+        remainder=remainder,
+    )
+    with show_progress() as on_progress:
+        summary = run_ingest(
+            sources,
+            archive,
+            model=model,
+            sampling=SamplingConfig(fps, frames, max_frames),
+            compression=ratios,
+            prefill_actors=prefill_actors,
+            device=device,
+            dtype=dtype,
+            ledger=ledger,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+    print_summary(summary)
+    if summary.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,81 @@
+"""Entry point of the ``videox2l`` command: the list of commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import click
+import typer
+from rich.console import Console
+
+from pipelines.cli.ask import ask
+from pipelines.cli.demo import demo
+from pipelines.cli.ingest import ingest
+from pipelines.cli.serve import serve
+from pipelines.cli.train_tiny import train_tiny
+from pipelines.cli.videos import videos
+from videox2l.errors import VideoX2LError
+
+# 128 + SIGINT, as shells report an interrupted command.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="videox2l",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (ingest, ask, serve, videos, demo, train_tiny):
+    app.command()(command)
+
+
+@app.callback()
+def root(
+    version_: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Ask many questions of very long videos, cheaply.
+
+    A video is **ingested** once: its KV cache is kept in an archive at two levels of compression per chunk. Every
+    **question** then re-loads the detailed level for the few chunks that matter and uses the gist for the rest.
+
+    `videox2l ingest lecture.mp4 --archive archive`  then  `videox2l ask lecture.mp4 "What is shown?" --archive archive`
+
+    Any command takes `--debug` to show where an error came from.
+    """
+    if version_:
+        typer.echo(version("videox2l"))
+        raise typer.Exit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command. Exit status: 0 done, 1 an error that the message explains, 2 wrong usage, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    try:
+        sys.exit(app(arguments, standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        sys.exit(_interrupted())
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(_interrupted())
+    except VideoX2LError as error:
+        if debug:
+            raise
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _interrupted() -> int:
+    Console(stderr=True).print("interrupted")
+    return INTERRUPTED
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,45 @@
+"""Small archives made in process, without video files: random frames through the real prefill and the real store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from videox2l.config import CompressionConfig, SamplingConfig
+from videox2l.identity import VideoIdentity
+from videox2l.models import KVCompressibleModel
+from videox2l.prefill import index_spec, prefill_chunks
+from videox2l.store import Archive, IndexReader
+from videox2l.video import Chunk, DecodedChunk
+
+COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)
+
+
+def random_chunks(
+    model: KVCompressibleModel, chunks: int, *, seed: int = 0, frames: int = 10
+) -> Iterator[DecodedChunk]:
+    """``chunks`` chunks of random frames in the model's format, one frame a second."""
+    rng = np.random.default_rng(seed)
+    shape = (frames, model.frame_format.height, model.frame_format.width, 3)
+    for index in range(chunks):
+        start = index * frames
+        stamps = tuple(range(start, start + frames))
+        chunk = Chunk(index, float(start), float(start + frames), tuple(map(float, stamps)), stamps, stamps)
+        yield DecodedChunk(chunk, rng.integers(0, 256, shape, dtype=np.uint8))
+
+
+def random_index(
+    archive: Archive, model: KVCompressibleModel, name: str = "random.mp4", *, chunks: int = 5, seed: int = 0
+) -> IndexReader:
+    """Prefill and commit a video that never was a file; return its reader."""
+    digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
+    identity = VideoIdentity(
+        video_id=digest[:32], name=name, source=f"file:///videos/{name}", size=1, sha256=digest
+    )
+    spec = index_spec(model, SamplingConfig(), COMPRESSION)
+    with archive.create_index(identity, spec) as writer:
+        prefill_chunks(model, COMPRESSION, random_chunks(model, chunks, seed=seed), chunks, writer)
+        writer.commit()
+    return archive.open_index(identity.video_id, spec=spec)

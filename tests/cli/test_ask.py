@@ -1,0 +1,141 @@
+"""``videox2l ask`` as a user meets it: answers, and what bad input says. No traceback, a non-zero exit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli.main import main
+from tests.archives import random_index
+from tests.checkpoints import write_random_checkpoint
+from tests.unit.video.clips import write_numbered_clip
+from videox2l import Archive
+from videox2l.models.video_xl.model import VideoXL
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, random_model: VideoXL) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "archive"
+    random_index(Archive.open(path, create=True), random_model, "lecture.mp4")
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    return int(exit_.value.code or 0), captured.out, captured.err
+
+
+def test_an_answer_with_its_evidence(capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path) -> None:
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5"]
+    code, answer, evidence = run(capsys, "ask", "lecture.mp4", "What is it?", *options, "--select", "1,3")
+    assert code == 0
+    assert answer.strip()
+    assert "10.0–20.0 s (chunk 1)" in evidence
+    code, text, _ = run(capsys, "ask", "lecture.mp4", "What is it?", *options, "--select", "1,3", "--json")
+    document = json.loads(text)
+    assert code == 0
+    assert [span["chunk"] for span in document["spans"]] == [1, 3]
+    assert document["receipt"]["bytes_read"]["low"] > 0
+
+
+def test_a_video_file_is_prefilled_once(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, random_checkpoint: Path
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_numbered_clip(clip)
+    options = ["--archive", str(tmp_path / "new"), "--model", str(random_checkpoint), "--max-new-tokens", "3", "--fps", "2"]
+    first = run(capsys, "ask", str(clip), "What is it?", *options, "--json")
+    again = run(capsys, "ask", str(clip), "What is it?", *options, "--json")
+    by_name = run(capsys, "ask", "clip.mp4", "What is it?", *options, "--json")
+    answers = [json.loads(out)["text"] for code, out, _ in (first, again, by_name) if code == 0]
+    assert len(answers) == 3
+    assert len(set(answers)) == 1
+    assert len(list((tmp_path / "new").glob("videos/*/*/manifest.json"))) == 1
+
+
+@pytest.fixture
+def spoiled(tmp_path: Path, random_model: VideoXL) -> dict[str, str]:
+    """Paths that the cases below name."""
+    future = tmp_path / "future"
+    Archive.open(future, create=True)
+    document = json.loads((future / "archive.json").read_text())
+    version = next(key for key in document if "version" in key)
+    (future / "archive.json").write_text(json.dumps({**document, version: 99}))
+    (tmp_path / "text.mp4").write_text("not a video")
+    (tmp_path / "empty.mp4").touch()
+    write_random_checkpoint(tmp_path / "other-model", seed=5)
+    return {name: str(tmp_path / name) for name in ("future", "text.mp4", "empty.mp4", "other-model", "fresh")}
+
+
+# (video, question, further arguments, what the message must say); {name} is a path of the fixture above
+BAD = {
+    "unknown model": ("lecture.mp4", "Why?", ["--model", "no-such-model"], "no model 'no-such-model'"),
+    "no archive": ("lecture.mp4", "Why?", ["--archive", "{fresh}"], "archive"),
+    "archive of another format version": ("lecture.mp4", "Why?", ["--archive", "{future}"], "version"),
+    "archive made with another model": ("lecture.mp4", "Why?", ["--model", "{other-model}"], "model"),
+    "video not in the archive": ("lectur.mp4", "Why?", [], "lecture.mp4"),
+    "empty question": ("lecture.mp4", "  ", [], "empty"),
+    "question longer than the context": ("lecture.mp4", "x" * 5000, [], "shorten"),
+    "negative sampling": ("lecture.mp4", "Why?", ["--fps", "-1"], "fps"),
+    "absurd sampling": ("lecture.mp4", "Why?", ["--fps", "1e12"], "fps"),
+    "no frames": ("lecture.mp4", "Why?", ["--frames", "0"], "frames"),
+    "negative ratio": ("lecture.mp4", "Why?", ["--low-ratio", "-2"], "low_ratio"),
+    "levels the wrong way round": ("lecture.mp4", "Why?", ["--low-ratio", "64"], "high_ratio"),
+    "absurd edge ratio": ("lecture.mp4", "Why?", ["--edge-ratio", "some"], "edge ratio"),
+    "unknown selection": ("lecture.mp4", "Why?", ["--select", "best"], "select"),
+    "chunk that is not there": ("lecture.mp4", "Why?", ["--select", "77"], "77"),
+    "absurd temperature": ("lecture.mp4", "Why?", ["--temperature", "-1"], "temperature"),
+    "unknown dtype": ("lecture.mp4", "Why?", ["--dtype", "int3"], "dtype"),
+    "text file": ("{text.mp4}", "Why?", ["--archive", "{fresh}"], "text.mp4"),
+    "empty file": ("{empty.mp4}", "Why?", ["--archive", "{fresh}"], "empty"),
+    "unwritable archive": ("{text.mp4}", "Why?", ["--archive", "/proc/archive"], "archive"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(
+    capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path, spoiled: dict[str, str], case: str
+) -> None:
+    video, question, extra, message = BAD[case]
+    defaults = {"--archive": str(archive), "--model": str(random_checkpoint)}
+    options = [part for key, value in defaults.items() if key not in extra for part in (key, value)]
+    arguments = [part.format_map(spoiled) for part in (video, question, *extra)]
+    code, out, err = run(capsys, "ask", *arguments[:2], *arguments[2:], *options)
+    assert code == 1
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_special_tokens_in_a_question_do_not_end_it(
+    capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path
+) -> None:
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "4", "--json"]
+    code, out, _ = run(capsys, "ask", "lecture.mp4", "Why?<|im_end|>", *options)
+    assert code == 0
+    plain = json.loads(run(capsys, "ask", "lecture.mp4", "Why?", *options)[1])
+    # ten plain bytes more, where a control token would be one
+    assert json.loads(out)["receipt"]["question_tokens"] == plain["receipt"]["question_tokens"] + len("<|im_end|>")
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "ask", "lecture.mp4")[0] == 2
+    assert run(capsys, "no-such-command")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["ingest", "ask", "serve", "videos", "demo", "train-tiny"])
+def test_help_teaches(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    code, out, _ = run(capsys, command, "--help")
+    assert code == 0
+    assert f"videox2l {command}" in out
+
+
+def test_debug_shows_where_an_error_came_from(archive: Path, random_checkpoint: Path) -> None:
+    from videox2l.errors import VideoNotFoundError
+
+    with pytest.raises(VideoNotFoundError):
+        main(["ask", "none.mp4", "Why?", "--archive", str(archive), "--model", str(random_checkpoint), "--debug"])

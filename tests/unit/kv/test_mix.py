@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import Qwen2Config
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
+
+from videox2l.kv import KV, concatenate, mix, reload
+from videox2l.kv.rope import RopeTables, rotate, rotate_into
+
+ROTARY = Qwen2RotaryEmbedding(Qwen2Config(hidden_size=32, num_attention_heads=4, num_key_value_heads=2))
+
+
+def tables(count: int, dtype: torch.dtype = torch.float32) -> RopeTables:
+    cos_BTD, sin_BTD = ROTARY(torch.empty((), dtype=dtype), torch.arange(count)[None])
+    return cos_BTD[0], sin_BTD[0]
+
+
+def random_kv(tokens: int, seed: int, dtype: torch.dtype = torch.float32) -> KV:
+    generator = torch.Generator().manual_seed(seed)
+    return KV(*(torch.randn(3, 2, tokens, 8, generator=generator).to(dtype) for _ in range(2)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rotation_is_transformers_own(dtype: torch.dtype) -> None:
+    keys_LHTD = random_kv(6, 0, dtype).keys_LHTD
+    cos_TD, sin_TD = tables(6, dtype)
+    expected, _ = apply_rotary_pos_emb(keys_LHTD, keys_LHTD, cos_TD[None], sin_TD[None])
+    assert torch.equal(rotate(keys_LHTD, (cos_TD, sin_TD)), expected)
+
+
+@pytest.mark.parametrize("selected", [(), (1,), (0, 3), (0, 1, 2, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_mix_equals_concatenating_and_rotating(selected: tuple[int, ...], dtype: torch.dtype) -> None:
+    """The one-buffer path against the plain formula."""
+    prompt = random_kv(3, 1, dtype)
+    high = [random_kv(tokens, 10 + tokens, dtype) for tokens in (4, 1, 0, 4)]
+    low = {index: random_kv(5, 20 + index, dtype) for index in selected}
+    mixed = mix(prompt, reload(high, low), tables)
+    joined = concatenate([prompt, *(low.get(index, kv) for index, kv in enumerate(high))])
+    assert torch.equal(mixed.keys_LHTD, rotate(joined.keys_LHTD, tables(joined.tokens, dtype)))
+    assert torch.equal(mixed.values_LHTD, joined.values_LHTD)
+
+
+def test_chunk_slices_say_where_a_chunk_lies() -> None:
+    high = [random_kv(tokens, tokens) for tokens in (4, 1, 0, 2)]
+    mixed = mix(random_kv(3, 0), reload(high, {1: random_kv(5, 9)}), tables)
+    assert [(part.start, part.stop) for part in mixed.chunk_slices] == [(3, 7), (7, 12), (12, 12), (12, 14)]
+    assert torch.equal(mixed.values_LHTD[:, :, mixed.chunk_slices[1]], random_kv(5, 9).values_LHTD)
+
+
+@pytest.mark.parametrize("index", [-1, 2, 99])
+def test_low_kvs_of_no_chunk(index: int) -> None:
+    with pytest.raises(IndexError, match="do not exist"):
+        reload([random_kv(1, 0), random_kv(1, 1)], {index: random_kv(2, 2)})
+
+
+def test_in_place_rotation_may_write_into_a_slice() -> None:
+    keys_LHTD = random_kv(4, 3).keys_LHTD
+    target = torch.zeros(3, 2, 9, 8)
+    rotate_into(target[:, :, 2:6], keys_LHTD, tables(4))
+    assert torch.equal(target[:, :, 2:6], rotate(keys_LHTD, tables(4)))
+    assert not target[:, :, :2].any()
+    assert not target[:, :, 6:].any()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from videox2l.config import SelectionConfig
+from videox2l.errors import ConfigError
+from videox2l.kv import KV, MixedKV, mix
+from videox2l.models import RelevanceHeads
+from videox2l.models.cache import to_cache
+from videox2l.models.video_xl.model import VideoXL
+from videox2l.selection import SCORERS, QuestionContext, select
+from videox2l.selection.attention import all_heads, score_by_attention
+from videox2l.selection.select import parse_chunks
+
+TOKENS = (6, 1, 3, 0, 6)  # of each chunk; unequal, and one without any
+
+
+@pytest.fixture
+def context(random_model: VideoXL) -> QuestionContext:
+    return QuestionContext(random_model, random_model.question_ids("where?"), memory(random_model))
+
+
+def memory(model: VideoXL) -> MixedKV:
+    shape = (model.geometry.layers, model.geometry.kv_heads)
+    generator = torch.Generator().manual_seed(0)
+    parts = [KV(*(torch.randn(*shape, n, 8, generator=generator) for _ in range(2))) for n in (4, *TOKENS)]
+    return mix(parts[0], parts[1:], lambda count, dtype: model.rope_tables(0, count, dtype))
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_scorer_rates_every_chunk_and_repeats_itself(context: QuestionContext, name: str) -> None:
+    first, second = (SCORERS[name](context) for _ in range(2))
+    assert len(first) == len(TOKENS)
+    assert first == second
+    assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_the_best_k_are_chosen_in_time_order(context: QuestionContext, name: str) -> None:
+    chosen = select(SelectionConfig(name, top_k=2), len(TOKENS), context)
+    assert chosen.scores is not None
+    ranked = sorted(range(len(TOKENS)), key=lambda index: chosen.scores[index], reverse=True)
+    assert chosen.chunks == tuple(sorted(ranked[:2]))
+
+
+@pytest.mark.parametrize(
+    ("text", "chunks"),
+    [("all", (0, 1, 2, 3, 4)), ("none", ()), ("3", (3,)), ("4,0-2", (0, 1, 2, 4)), (" 1 , 1 ", (1,))],
+)
+def test_what_a_user_names(text: str, chunks: tuple[int, ...]) -> None:
+    assert select(SelectionConfig(text), len(TOKENS), None).chunks == chunks
+
+
+@pytest.mark.parametrize("text", ["best", "", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5"])
+def test_what_is_no_selection(text: str) -> None:
+    with pytest.raises(ConfigError, match="select"):
+        parse_chunks(text)
+
+
+def test_a_chunk_the_video_does_not_have() -> None:
+    with pytest.raises(ConfigError, match="do not exist"):
+        select(SelectionConfig("5"), len(TOKENS), None)
+
+
+def test_top_k_beyond_the_video_is_all_of_it(context: QuestionContext) -> None:
+    assert select(SelectionConfig("attention", top_k=99), len(TOKENS), context).chunks == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("question_tokens", ["last", "mean", "max"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "max"])
+def test_attention_scores_equal_the_decoders_own_attention(
+    context: QuestionContext, question_tokens: str, reduction: str
+) -> None:
+    """Against transformers' eager attention, which returns its weights; re-normalised to the memory's share."""
+    model = context.model
+    how = RelevanceHeads(((0, 1), (1, 0), (1, 3)), question_tokens, reduction)  # type: ignore[arg-type]
+    expected = reference_scores(model, context, how)
+    model.relevance_heads = how
+    try:
+        scores = score_by_attention(context)
+    finally:
+        model.relevance_heads = None
+    assert scores == pytest.approx(expected, abs=1e-6)
+
+
+@torch.inference_mode()
+def reference_scores(model: VideoXL, context: QuestionContext, how: RelevanceHeads) -> list[float]:
+    decoder, count = model.decoder, context.memory.tokens
+    decoder.set_attn_implementation("eager")
+    try:
+        ids_BT = torch.tensor([context.question_ids])
+        attentions = decoder(ids_BT, past_key_values=to_cache(context.memory), output_attentions=True).attentions
+    finally:
+        decoder.set_attn_implementation("sdpa")
+    scores = torch.zeros(len(TOKENS))
+    for layer, head in how.heads:
+        weights_TM = attentions[layer][0, head, :, :count]
+        weights_TM = weights_TM / weights_TM.sum(-1, keepdim=True)
+        summary_M = {"last": weights_TM[-1], "mean": weights_TM.mean(0), "max": weights_TM.amax(0)}[how.question_tokens]
+        for index, part in enumerate(context.memory.chunk_slices):
+            tokens = summary_M[part]
+            if len(tokens):
+                scores[index] += {"mean": tokens.mean(), "sum": tokens.sum(), "max": tokens.max()}[how.reduction]
+    return (scores / len(how.heads)).tolist()
+
+
+def test_without_calibration_all_heads_count(random_model: VideoXL) -> None:
+    assert len(all_heads(random_model).heads) == 2 * 4

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
+from videox2l.errors import ConfigError
+
+NAN = float("nan")
+BAD: dict[str, Callable[[], object]] = {
+    "no frames a second": lambda: SamplingConfig(fps=0),
+    "negative frames a second": lambda: SamplingConfig(fps=-1),
+    "absurd frames a second": lambda: SamplingConfig(fps=1e9),
+    "frames a second not a number": lambda: SamplingConfig(fps=NAN),
+    "no frames": lambda: SamplingConfig(frames=0),
+    "negative limit": lambda: SamplingConfig(max_frames=-5),
+    "number and limit": lambda: SamplingConfig(frames=5, max_frames=5),
+    "ratio 0": lambda: CompressionConfig(low_ratio=0),
+    "negative ratio": lambda: CompressionConfig(high_ratio=-8),
+    "levels the wrong way round": lambda: CompressionConfig(low_ratio=16, high_ratio=2),
+    "empty chunks": lambda: CompressionConfig(frames_per_chunk=0),
+    "edge ratio 0": lambda: CompressionConfig(edge_ratio=0),
+    "unknown edge ratio": lambda: CompressionConfig(edge_ratio="high"),  # type: ignore[arg-type]
+    "unknown remainder": lambda: CompressionConfig(remainder="carry"),  # type: ignore[arg-type]
+    "negative top-k": lambda: SelectionConfig(top_k=-1),
+    "no tokens": lambda: GenerationConfig(max_new_tokens=0),
+    "negative temperature": lambda: GenerationConfig(temperature=-0.1),
+    "temperature not a number": lambda: GenerationConfig(temperature=NAN),
+    "top-p 0": lambda: GenerationConfig(top_p=0),
+    "top-p above 1": lambda: GenerationConfig(top_p=1.1),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_impossible_settings_are_refused_when_made(case: str) -> None:
+    with pytest.raises(ConfigError):
+        BAD[case]()
