@@ -103,7 +103,9 @@ def ingest_video(
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> tuple[VideoIdentity, Manifest | None]:
-    """Prefill one video on a model of this process and commit it (decoding runs in a child, which a file may kill); ``None`` for a manifest where it was committed already.
+    """Prefill one video on a model of this process and commit it; decoding runs in a child, which a file may kill.
+
+    Returns ``None`` for a manifest where the index was committed already.
 
     Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then.
     """

@@ -27,7 +27,7 @@ def ingest(
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
-    ledger: Annotated[str | None, typer.Option(help="Where to write one JSON line a finished video.")] = None,
+    ledger: Annotated[str | None, typer.Option(help="Also write one JSON line a video to this local file.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and how large it gets.")] = False,
 ) -> None:
     """Prefill videos and keep their KVs at two levels in an archive.
@@ -39,9 +39,10 @@ def ingest(
 
     `videox2l ingest "cam-*.mp4" --fps 0.5 --dry-run`
     """
+    from rich.console import Console
+
     from pipelines.ingest import ingest as run_ingest
-    from pipelines.ingest.progress import show_progress
-    from pipelines.ingest.summary import print_summary
+    from pipelines.ingest.progress import IngestProgress
     from videox2l.config import SamplingConfig
 
     ratios = options.compression(
@@ -52,7 +53,7 @@ def ingest(
         edge_ratio=edge_ratio,
         remainder=remainder,
     )
-    with show_progress() as on_progress:
+    with IngestProgress() as show:
         summary = run_ingest(
             sources,
             archive,
@@ -64,8 +65,8 @@ def ingest(
             dtype=dtype,
             ledger=ledger,
             dry_run=dry_run,
-            on_progress=on_progress,
+            on_progress=show,
         )
-    print_summary(summary)
-    if summary.failed:
+    Console().print(summary.table())
+    if not summary.ok:
         raise typer.Exit(1)

@@ -62,8 +62,10 @@ def compression(model: str, **given: int | str | None) -> CompressionConfig | No
 
 def edge_ratio(text: str) -> EdgeRatio:
     """``low``, ``level`` or a number; raises :class:`ConfigError` otherwise."""
-    if text == "low" or text == "level":
-        return text
+    if text == "low":
+        return "low"
+    if text == "level":
+        return "level"
     try:
         return int(text)
     except ValueError:

@@ -10,21 +10,15 @@ from rich.console import Console
 
 
 def train_tiny(
-    out: Annotated[Path, typer.Option(help="Folder for the finished checkpoint; `--model FOLDER` then loads it.")] = Path(
-        "runs/tiny/checkpoint"
-    ),
-    work: Annotated[Path, typer.Option(help="Rendered frames and training state; a second run goes on from here.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the finished checkpoint.")] = Path("runs/tiny/checkpoint"),
+    work: Annotated[Path, typer.Option(help="Rendered frames and state; a second run goes on from here.")] = Path(
         "runs/tiny"
     ),
-    minutes: Annotated[
-        float | None, typer.Option(help="Time for the language model's training. Default: 75.", min=0.1)
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Instead of --minutes: a number of steps, which repeats bit for bit.", min=1)
-    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for the language model. Default: 75.", min=0.1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Instead: a number of steps, which repeats exactly.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.", min=1)] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="Run through everything in a minute, learning nothing.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Run through everything quickly, learning nothing.")] = False,
 ) -> None:
     """Train the bundled tiny model on synthetic clips and write its model card.
 

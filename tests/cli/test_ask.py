@@ -29,7 +29,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(exit_.value.code or 0), captured.out, captured.err
 
 
-def test_an_answer_with_its_evidence(capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path) -> None:
+def test_an_answer_with_its_evidence(
+    capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path
+) -> None:
     options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5"]
     code, answer, evidence = run(capsys, "ask", "lecture.mp4", "What is it?", *options, "--select", "1,3")
     assert code == 0
@@ -47,7 +49,8 @@ def test_a_video_file_is_prefilled_once(
 ) -> None:
     clip = tmp_path / "clip.mp4"
     write_numbered_clip(clip)
-    options = ["--archive", str(tmp_path / "new"), "--model", str(random_checkpoint), "--max-new-tokens", "3", "--fps", "2"]
+    options = ["--archive", str(tmp_path / "new"), "--model", str(random_checkpoint), "--max-new-tokens", "3"]
+    options += ["--fps", "2"]
     first = run(capsys, "ask", str(clip), "What is it?", *options, "--json")
     again = run(capsys, "ask", str(clip), "What is it?", *options, "--json")
     by_name = run(capsys, "ask", "clip.mp4", "What is it?", *options, "--json")

@@ -8,6 +8,7 @@ alone. So a checkpoint may carry calibrated heads (``relevance.json``); without 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 
@@ -52,7 +53,8 @@ def chunk_scores(weights_QTM: torch.Tensor, memory: MixedKV, how: RelevanceHeads
         "mean": lambda: weights_QTM.mean(1),
         "max": lambda: weights_QTM.amax(1),
     }[how.question_tokens]()
-    reduce = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}[how.reduction]
+    reductions: dict[str, Callable[..., torch.Tensor]] = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax}
+    reduce = reductions[how.reduction]
     nothing_Q = weights_QM.new_zeros(len(weights_QM))
     return torch.stack(
         [reduce(weights_QM[:, part], -1) if part.stop > part.start else nothing_Q for part in memory.chunk_slices],

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ def plan_video_isolated(
 
 def decode_chunks_isolated(
     source: Source, chunks: Sequence[Chunk], fmt: FrameFormat, *, timeout_s: float = DEFAULT_TIMEOUT_S
-) -> Iterator[DecodedChunk]:
+) -> Generator[DecodedChunk, None, None]:
     """:func:`~videox2l.video.decode.decode_chunks` in a child process.
 
     Raises:
@@ -57,7 +57,7 @@ def decode_chunks_isolated(
 
 def run_isolated(
     function: Callable[..., Iterable[Item]], source: Source, *args: Any, timeout_s: float = DEFAULT_TIMEOUT_S
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Yield what ``function(source, *args)`` yields in a child process. ``function`` must be importable by its name.
 
     The child ends with the iterator, whether that is exhausted, closed or fails.

@@ -10,7 +10,7 @@ on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -156,25 +156,33 @@ def questions(clip: SyntheticClip, seed: int, *, count: int = 16, code_share: fl
 
 
 def ask(
-    clip: SyntheticClip, kind: QuestionKind, rng: np.random.Generator, *, code_scenes: Sequence[int] | None = None
+    clip: SyntheticClip,
+    kind: QuestionKind,
+    rng: np.random.Generator,
+    *,
+    code_scenes: Sequence[int] | None = None,
+    phrasing: Mapping[QuestionKind, str] | None = None,
 ) -> Question:
-    """One random question of this kind; ``code_scenes`` restricts which scenes are asked for their codes."""
+    """One random question of this kind.
+
+    ``code_scenes`` restricts which scenes are asked for their codes; ``phrasing`` replaces the random choice of words.
+    """
     scenes = clip.scenes
-    phrasing = PHRASINGS[kind][rng.integers(len(PHRASINGS[kind]))]
+    template = phrasing[kind] if phrasing else PHRASINGS[kind][rng.integers(len(PHRASINGS[kind]))]
     if kind == "code":
         choice = code_scenes or range(len(scenes))
         chunk, second = choice[rng.integers(len(choice))], int(rng.integers(SECONDS_PER_SCENE))
-        text = phrasing.format(key=name_of(scenes[chunk].key), second=second + 1)
+        text = template.format(key=name_of(scenes[chunk].key), second=second + 1)
         return Question(kind, text, code_text(scenes[chunk].codes[second]), chunk)
     if kind == "exists":
         key, present = pick_key(clip.keys, rng)
-        return Question(kind, phrasing.format(key=name_of(key)), "Yes" if present is not None else "No", present)
+        return Question(kind, template.format(key=name_of(key)), "Yes" if present is not None else "No", present)
     if kind == "after":
         chunk = int(rng.integers(len(scenes) - 1)) + 1
-        text = phrasing.format(key=name_of(scenes[chunk - 1].key))
+        text = template.format(key=name_of(scenes[chunk - 1].key))
         return Question(kind, text, f"the {name_of(scenes[chunk].key)}", chunk)
     chunk = 0 if kind == "first" else len(scenes) - 1
-    return Question(kind, phrasing, f"the {name_of(scenes[chunk].key)}", chunk)
+    return Question(kind, template, f"the {name_of(scenes[chunk].key)}", chunk)
 
 
 def pick_key(keys: tuple[Key, ...], rng: np.random.Generator) -> tuple[Key, int | None]:

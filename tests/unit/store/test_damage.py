@@ -1,0 +1,167 @@
+"""Damage and foreign formats are noticed, and the message names the place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.store.samples import spec, video, write_index
+from videox2l.errors import ArchiveFormatError, ArchiveNotFoundError, CorruptDataError
+from videox2l.store import Archive, Manifest, layout
+from videox2l.store.documents import seal
+from videox2l.store.storage import Storage
+
+
+def flip(archive: Archive, path: str, offset: int) -> None:
+    storage = Storage(archive.url)
+    data = bytearray(storage.read(path))
+    data[offset] ^= 0x10
+    storage.write(path, bytes(data))
+
+
+def place(manifest: Manifest, part: str) -> tuple[str, int]:
+    stored = manifest.prompt if part == "prompt" else manifest.chunks[1].levels[part]  # type: ignore[index]
+    return manifest.shard_path(stored.shard), stored.offset + stored.length // 2
+
+
+@pytest.mark.parametrize("part", ["low", "high", "prompt"])
+def test_flipped_bit_in_a_shard(archive: Archive, part: str) -> None:
+    manifest = write_index(archive)
+    path, offset = place(manifest, part)
+    flip(archive, path, offset)
+    reader = archive.open_index("holiday.mp4")
+    reads = {"low": lambda: reader.low(1), "high": reader.high, "prompt": reader.prompt}
+    with pytest.raises(CorruptDataError) as caught:
+        reads[part]()
+    assert path in str(caught.value)
+    assert part == "prompt" or "chunk 1" in str(caught.value)
+    for other in reads.keys() - {part}:
+        reads[other]()
+    reader.low(0)
+
+
+@pytest.mark.parametrize("part", ["low", "high", "prompt"])
+@pytest.mark.parametrize("keep", [0, 100, "half"])
+def test_shard_cut_short(archive: Archive, part: str, keep: int | str) -> None:
+    manifest = write_index(archive)
+    path, middle = place(manifest, part)
+    storage = Storage(archive.url)
+    storage.write(path, storage.read(path)[: middle if keep == "half" else int(keep)])
+    reader = archive.open_index("holiday.mp4")
+    with pytest.raises(CorruptDataError, match=r"cut short|missing"):
+        {"low": lambda: reader.low(1), "high": reader.high, "prompt": reader.prompt}[part]()
+    with pytest.raises(CorruptDataError, match="does not match"):
+        reader.verify()
+
+
+def test_shard_missing(archive: Archive) -> None:
+    manifest = write_index(archive)
+    Storage(archive.url).delete_folder(manifest.shard_path("low-00000.arrow"))
+    reader = archive.open_index("holiday.mp4")
+    with pytest.raises(CorruptDataError, match="missing"):
+        reader.low_many([0, 1])
+    with pytest.raises(CorruptDataError, match=r"low-00000\.arrow is missing"):
+        reader.verify()
+
+
+def test_footer_is_covered_by_verify(archive: Archive) -> None:
+    manifest = write_index(archive)
+    flip(archive, manifest.shard_path("low-00000.arrow"), -20)
+    reader = archive.open_index("holiday.mp4")
+    reader.low(0)  # no read of a KV touches the footer
+    with pytest.raises(CorruptDataError, match=r"low-00000\.arrow"):
+        reader.verify()
+
+
+def test_every_byte_of_a_manifest_counts(local_archive: Archive) -> None:
+    manifest = write_index(local_archive)
+    path = Path(local_archive.url, manifest.path)
+    good = path.read_bytes()
+    unnoticed = []
+    for offset in range(0, len(good), 7):
+        bad = bytearray(good)
+        bad[offset] ^= 0x02
+        try:
+            found = Manifest.from_json(bytes(bad), "manifest")
+        except (CorruptDataError, ArchiveFormatError):
+            continue
+        if found != manifest:
+            unnoticed.append(offset)
+    assert unnoticed == []
+
+
+def test_manifest_cut_short(archive: Archive) -> None:
+    manifest = write_index(archive)
+    storage = Storage(archive.url)
+    storage.write(manifest.path, storage.read(manifest.path)[:-200])
+    with pytest.raises(CorruptDataError, match="not JSON"):
+        archive.open_index("holiday.mp4")
+
+
+def test_damaged_index_does_not_hide_others(archive: Archive) -> None:
+    manifest = write_index(archive)
+    write_index(archive, name="other.mp4")
+    storage = Storage(archive.url)
+    storage.write(manifest.path, b"{}")
+    storage.delete_folder(layout.CATALOG)
+    assert [video.name for video in archive.videos()] == ["other.mp4"]
+    with pytest.raises(ArchiveFormatError, match="format_version"):
+        archive.open_index(manifest.video.video_id)
+
+
+def test_moved_manifest(archive: Archive) -> None:
+    manifest = write_index(archive)
+    storage = Storage(archive.url)
+    storage.write(layout.manifest("0" * 32, manifest.index_fp), storage.read(manifest.path))
+    with pytest.raises(ArchiveFormatError, match="by hand"):
+        archive.open_index("0" * 32)
+
+
+@pytest.mark.parametrize(("version", "remedy"), [(0, "Ingest"), (2, "Update")])
+def test_other_format_version(archive: Archive, version: int, remedy: str) -> None:
+    manifest = write_index(archive)
+    storage = Storage(archive.url)
+    for path in (manifest.path, layout.ARCHIVE):
+        document = json.loads(storage.read(path))
+        storage.write(path, json.dumps({**document, "format_version": version}).encode())
+    with pytest.raises(ArchiveFormatError, match=f"version {version}, this software reads version 1. {remedy}"):
+        archive.open_index("holiday.mp4")
+    with pytest.raises(ArchiveFormatError, match=f"version {version}"):
+        Archive.open(archive.url)
+
+
+def test_missing_field(archive: Archive) -> None:
+    manifest = write_index(archive)
+    storage = Storage(archive.url)
+    document = json.loads(storage.read(manifest.path))
+    for name in ("checksum", "chunks", "spec", "prompt"):
+        lacking = {key: value for key, value in document.items() if key not in (name, "checksum")}
+        storage.write(manifest.path, seal(lacking) if name != "checksum" else json.dumps(lacking).encode())
+        with pytest.raises(ArchiveFormatError, match=f"lacks the field '{name}'"):
+            archive.open_index("holiday.mp4")
+
+
+def test_damaged_archive_document(archive: Archive) -> None:
+    flip(archive, layout.ARCHIVE, 0)
+    with pytest.raises(CorruptDataError, match=r"archive\.json is damaged"):
+        Archive.open(archive.url)
+
+
+def test_damaged_catalog_is_replaced(archive: Archive) -> None:
+    manifest = write_index(archive)
+    path = layout.catalog(video().video_id, spec().index_fp)
+    storage = Storage(archive.url)
+    good = storage.read(path)
+    for offset in range(0, len(good), 97):
+        flip(archive, path, offset)
+        assert archive.videos()[0].video_id == manifest.video.video_id
+    storage.write(path, b"not a Parquet file")
+    assert archive.videos()[0].name == "holiday.mp4"
+    assert storage.read(path) == good
+
+
+def test_no_archive(archive_url: str) -> None:
+    with pytest.raises(ArchiveNotFoundError, match="is no archive"):
+        Archive.open(archive_url)

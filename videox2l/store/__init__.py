@@ -1,0 +1,28 @@
+"""Archives of KVs, on a local folder or in object storage: written once, verified on every read."""
+
+from videox2l.store.archive import Archive
+from videox2l.store.catalog import CatalogRow
+from videox2l.store.layout import Part
+from videox2l.store.lookup import VideoEntry
+from videox2l.store.manifest import ChunkEntry, Manifest, ShardEntry, StoredKV, Totals
+from videox2l.store.reader import IndexReader
+from videox2l.store.spec import CODECS, DTYPES, ROPE_CONVENTION, IndexSpec
+from videox2l.store.writer import IndexWriter
+
+__all__ = [
+    "CODECS",
+    "DTYPES",
+    "ROPE_CONVENTION",
+    "Archive",
+    "CatalogRow",
+    "ChunkEntry",
+    "IndexReader",
+    "IndexSpec",
+    "IndexWriter",
+    "Manifest",
+    "Part",
+    "ShardEntry",
+    "StoredKV",
+    "Totals",
+    "VideoEntry",
+]

@@ -1,0 +1,57 @@
+"""Where things lie in an archive, relative to its root. The same on a local folder and in object storage.
+
+::
+
+    archive.json                                    format version; its presence makes the folder an archive
+    models/<model_fp>.json                          what a model fingerprint stands for, readable
+    videos/<video_id>/<index_fp>/manifest.json      the commit point of an index, written last
+    videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow
+    catalog/<video_id>-<index_fp>.parquet           one row, for listings and queries; a cache of the manifests
+
+Every writer has an attempt folder of its own, so writers cannot damage one another's shards; the manifest names the
+attempt that won.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from videox2l.kv.chunk import Level
+
+ARCHIVE = "archive.json"
+VIDEOS = "videos"
+CATALOG = "catalog"
+MANIFEST = "manifest.json"
+
+Part = Level | Literal["prompt"]
+"""What a stored KV belongs to: a level of a chunk, or the prompt before the video."""
+
+
+def model(model_fingerprint: str) -> str:
+    """The readable description of a model."""
+    return f"models/{model_fingerprint}.json"
+
+
+def video(video_id: str) -> str:
+    """The folder of all indexes of a video."""
+    return f"{VIDEOS}/{video_id}"
+
+
+def manifest(video_id: str, index_fp: str) -> str:
+    """The manifest of an index, whose presence is its commit."""
+    return f"{video(video_id)}/{index_fp}/{MANIFEST}"
+
+
+def attempt(video_id: str, index_fp: str, attempt_id: str) -> str:
+    """The folder of one writer's shards."""
+    return f"{video(video_id)}/{index_fp}/attempts/{attempt_id}"
+
+
+def shard(part: Part, number: int) -> str:
+    """A shard's file name inside its attempt. The prompt is a single KV, so it has no number."""
+    return "prompt.arrow" if part == "prompt" else f"{part}-{number:05d}.arrow"
+
+
+def catalog(video_id: str, index_fp: str) -> str:
+    """The catalog's row of an index."""
+    return f"{CATALOG}/{video_id}-{index_fp}.parquet"

@@ -1,0 +1,83 @@
+"""Finding a video by what a person would call it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from videox2l.errors import VideoNotFoundError
+from videox2l.identity import ID_LENGTH, source_name, source_url
+from videox2l.store.catalog import CatalogRow
+
+_SHORTEST_PREFIX = 6
+"""Fewer digits of an id match by chance in archives of a few thousand videos."""
+
+
+@dataclass(frozen=True)
+class VideoEntry:
+    """A video and its committed indexes (never empty, oldest first)."""
+
+    video_id: str
+    indexes: Sequence[CatalogRow]
+
+    @property
+    def name(self) -> str:
+        """File name at its latest ingest."""
+        return self.indexes[-1].name
+
+    @property
+    def source(self) -> str:
+        """Path or URL at its latest ingest."""
+        return self.indexes[-1].source
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of video covered."""
+        return self.indexes[-1].duration_s
+
+
+def group(rows: Iterable[CatalogRow]) -> list[VideoEntry]:
+    """Rows by video, sorted by name."""
+    by_video: dict[str, list[CatalogRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row.created, row.index_fp)):
+        by_video[row.video_id].append(row)
+    videos = [VideoEntry(video_id, tuple(indexes)) for video_id, indexes in by_video.items()]
+    return sorted(videos, key=lambda video: (video.name, video.video_id))
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` has the form of a whole video id."""
+    return re.fullmatch(f"[0-9a-f]{{{ID_LENGTH}}}", text) is not None
+
+
+def resolve(text: str, videos: Sequence[VideoEntry]) -> str:
+    """The id of the one video that ``text`` means: an id, a source, a file name, or the start of an id, tried so.
+
+    :raises VideoNotFoundError: none or several.
+    """
+    source = source_url(text) if text else ""
+    for found in (
+        [video for video in videos if video.video_id == text],
+        [video for video in videos if any(row.source == source for row in video.indexes)],
+        [video for video in videos if any(row.name == text for row in video.indexes)],
+        [video for video in videos if len(text) >= _SHORTEST_PREFIX and video.video_id.startswith(text.lower())],
+    ):
+        if len(found) == 1:
+            return found[0].video_id
+        if found:
+            several = "\n".join(f"  {video.video_id}  {video.source}" for video in found)
+            raise VideoNotFoundError(f"{len(found)} videos answer to {text!r}. Give one of these ids:\n{several}")
+    raise VideoNotFoundError(f"no video {text!r} in the archive. {_suggestion(text, videos)}")
+
+
+def _suggestion(text: str, videos: Sequence[VideoEntry]) -> str:
+    if not videos:
+        return "It holds no videos yet: ingest one."
+    names = {row.name.lower(): row.name for video in videos for row in video.indexes}
+    near = difflib.get_close_matches(source_name(text).lower(), names, n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(names[name] for name in near)}?"
+    return f"It holds {len(videos)} videos, such as {', '.join(video.name for video in videos[:3])}."

@@ -1,0 +1,109 @@
+"""What makes two indexes of a video the same: everything that changes the numbers stored in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from videox2l.errors import ArchiveFormatError
+from videox2l.identity import canonical_json, describe_difference, fingerprint
+from videox2l.kv.chunk import LEVELS, Level
+from videox2l.store import documents
+
+ROPE_CONVENTION = "keys stored before RoPE, rotate-half"
+"""Keys are position-free in an archive. Mixing rotates them, pairing dimension i with i + head_dim / 2."""
+
+CODECS = ("raw",)
+"""How tensors become bytes. ``raw``: as they are, C order, little endian."""
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True, eq=False)  # equality is that of the canonical JSON: a tuple read back is a list
+class IndexSpec:
+    """Identifies an index among all indexes of one video.
+
+    ``model_fingerprint`` stands for the model; ``model`` is the readable document behind it. ``sampling`` and
+    ``compression`` are the configurations as plain dictionaries (:func:`videox2l.config.to_dict`). ``dtype`` is the
+    element type of all stored KVs, ``codecs`` how each level is encoded. ``layers``, ``kv_heads`` and ``head_dim``
+    give the shape [layers, KV heads, tokens, head dimension] of every KV.
+
+    :raises ValueError: unknown dtype or codec, or a dimension below 1.
+    """
+
+    model_fingerprint: str
+    model: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+    compression: Mapping[str, Any]
+    layers: int
+    kv_heads: int
+    head_dim: int
+    dtype: str = "bfloat16"
+    codecs: Mapping[Level, str] = field(default_factory=lambda: dict.fromkeys(LEVELS, "raw"))
+    rope: str = ROPE_CONVENTION
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
+        if set(self.codecs) != set(LEVELS) or not set(self.codecs.values()) <= set(CODECS):
+            raise ValueError(f"codecs must name one of {CODECS} for each of {LEVELS}, got {dict(self.codecs)}")
+        for name in ("layers", "kv_heads", "head_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def index_fp(self) -> str:
+        """32 hexadecimal digits: the index's folder inside its video. The model enters by its fingerprint alone."""
+        document = self.to_document()
+        del document["model"]
+        return fingerprint(document)
+
+    def difference(self, asked: IndexSpec) -> str:
+        """How this (stored) spec differs from the one asked for, one line a difference; empty if it does not."""
+        return describe_difference(self.to_document(), asked.to_document())
+
+    def to_document(self) -> dict[str, Any]:
+        return {
+            "model_fingerprint": self.model_fingerprint,
+            "model": dict(self.model),
+            "sampling": dict(self.sampling),
+            "compression": dict(self.compression),
+            "layers": self.layers,
+            "kv_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "dtype": self.dtype,
+            "codecs": dict(self.codecs),
+            "rope": self.rope,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], where: str) -> IndexSpec:
+        """:raises ArchiveFormatError: a field is missing or of another kind."""
+        get = documents.field
+        codecs = get(document, "codecs", dict, where)
+        try:
+            return cls(
+                model_fingerprint=get(document, "model_fingerprint", str, where),
+                model=get(document, "model", dict, where),
+                sampling=get(document, "sampling", dict, where),
+                compression=get(document, "compression", dict, where),
+                layers=get(document, "layers", int, where),
+                kv_heads=get(document, "kv_heads", int, where),
+                head_dim=get(document, "head_dim", int, where),
+                dtype=get(document, "dtype", str, where),
+                codecs={level: get(codecs, level, str, where) for level in LEVELS},
+                rope=get(document, "rope", str, where),
+            )
+        except ValueError as error:
+            raise ArchiveFormatError(
+                f"{where}: {error}. A newer videox2l may read it; otherwise ingest again."
+            ) from error
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IndexSpec) and canonical_json(self.to_document()) == canonical_json(
+            other.to_document()
+        )
+
+    def __hash__(self) -> int:
+        return hash(canonical_json(self.to_document()))

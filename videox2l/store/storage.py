@@ -1,0 +1,253 @@
+"""The few operations an archive needs of a storage, made equal over every fsspec file system.
+
+* ``write`` and ``create`` are atomic: one PUT on object storage, a linked temporary file on a local disk. Multipart
+  uploads are avoided, since some S3 servers ignore the condition when they are completed; nothing is ever renamed.
+* ``create`` stores only what is not there yet. It relies on If-None-Match on S3. A server that ignores that header
+  (rclone's and s3rver's do) lets a second commit replace the first; both are whole, so readers stay correct, but the
+  first one's shards become orphans.
+* Reads ask for explicit ranges. A read-ahead cache turned a 2 MiB read into 30 MiB.
+* Listings are never cached, so what another process wrote is seen at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from videox2l.errors import ArchiveError, ArchiveNotWritableError
+from videox2l.store.local import write_atomically
+
+# S3 takes single PUTs up to 5 GiB; s3fs switches to multipart at twice this number of bytes.
+_SINGLE_PUT = 5 * 2**29
+
+# AWS answers 409 when two conditional PUTs of a key overlap and asks to try again; the second try gets 412.
+_CONFLICT_TRIES = 5
+
+# Reads of a local disk in flight at once: enough to keep an NVMe queue busy.
+_LOCAL_READERS = 8
+
+# fsspec's memory:// checks and stores in two steps.
+_MEMORY_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Range:
+    """``length`` bytes at ``offset`` of the file at ``path`` (relative to the storage's root)."""
+
+    path: str
+    offset: int
+    length: int
+
+
+class Storage:
+    """One folder of a file system. All paths are relative to it, with forward slashes.
+
+    Safe to use from several threads and after a fork, and picklable: every process connects anew.
+    """
+
+    def __init__(self, url: str | Path, storage_options: Mapping[str, Any] | None = None) -> None:
+        self._given = str(url)
+        self._options = dict(storage_options or {})
+        self._connect()
+        self.url = self.root if self._is_local else self._given.rstrip("/")
+
+    def read(self, path: str) -> bytes:
+        """The whole file.
+
+        :raises FileNotFoundError: there is none.
+        """
+        with self._reading(path):
+            try:
+                # An explicit start saves the request that would first ask for the size.
+                return bytes(self.fs.cat_file(self._full(path), start=0))
+            except OSError as error:
+                if _out_of_range(error):
+                    return b""
+                raise
+
+    def read_ranges(self, ranges: Sequence[Range]) -> list[bytes]:
+        """The given ranges in their order, fetched at once. Cut short where a file ends early.
+
+        :raises FileNotFoundError: one of the files is missing.
+        """
+        if not ranges:
+            return []
+        fs = self.fs
+        if not fs.async_impl:
+            if len(ranges) == 1:
+                return [self._read_range(ranges[0])]
+            with ThreadPoolExecutor(min(_LOCAL_READERS, len(ranges))) as pool:
+                return list(pool.map(self._read_range, ranges))
+        found = fs.cat_ranges(
+            [self._full(part.path) for part in ranges],
+            [part.offset for part in ranges],
+            [part.offset + part.length for part in ranges],
+            on_error="return",
+        )
+        for part, result in zip(ranges, found, strict=True):
+            if isinstance(result, BaseException) and not _out_of_range(result):
+                with self._reading(part.path):
+                    raise result
+        return [b"" if isinstance(result, BaseException) else result for result in found]
+
+    def write(self, path: str, data: bytes) -> None:
+        """Store ``data``, replacing what is there.
+
+        :raises ArchiveNotWritableError: the storage refused.
+        """
+        with self._writing(path):
+            if self._is_local:
+                write_atomically(Path(self._full(path)), data, exclusive=False)
+            else:
+                self.fs.pipe_file(self._full(path), data, **self._put_options)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Store ``data`` if nothing is there yet; of several writers exactly one succeeds.
+
+        :raises FileExistsError: something is there.
+        :raises ArchiveNotWritableError: the storage refused.
+        """
+        with self._writing(path):
+            if self._is_local:
+                write_atomically(Path(self._full(path)), data, exclusive=True)
+                return
+            for attempt in range(_CONFLICT_TRIES):
+                try:
+                    with nullcontext() if self.fs.async_impl else _MEMORY_LOCK:
+                        self.fs.pipe_file(self._full(path), data, mode="create", **self._put_options)
+                    return
+                except OSError as error:
+                    if _s3_code(error) in ("PreconditionFailed", "412"):
+                        raise FileExistsError(path) from error
+                    if _s3_code(error) != "ConditionalRequestConflict" or attempt == _CONFLICT_TRIES - 1:
+                        raise
+                    time.sleep(0.1 * 2**attempt)
+
+    def exists(self, path: str) -> bool:
+        with self._reading(path):
+            try:
+                self.fs.info(self._full(path))
+            except FileNotFoundError:
+                return False
+            return True
+
+    def names(self, folder: str) -> list[str]:
+        """Sorted names of files and folders directly inside ``folder``; empty if there is no such folder."""
+        with self._reading(folder):
+            try:
+                found = self.fs.ls(self._full(folder), detail=False)
+            except FileNotFoundError:
+                return []
+        names = {path.rstrip("/").rpartition("/")[2] for path in found if path.rstrip("/") != self._full(folder)}
+        return sorted(name for name in names if not name.startswith("."))
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete everything below ``folder``, which may be missing.
+
+        :raises ArchiveNotWritableError: the storage refused.
+        """
+        with self._writing(folder):
+            try:
+                self.fs.rm(self._full(folder), recursive=True)
+            except FileNotFoundError:
+                return
+
+    @property
+    def fs(self) -> fsspec.AbstractFileSystem:
+        """The file system of this process. Connections and event loops do not survive a fork, so each has its own."""
+        if self._pid != os.getpid():
+            self._connect()
+        return self._fs
+
+    def _connect(self) -> None:
+        protocol = fsspec.core.split_protocol(self._given)[0]
+        options: dict[str, Any] = {"use_listings_cache": False}
+        self._put_options: dict[str, Any] = {}
+        if protocol in ("s3", "s3a"):
+            options |= {"default_cache_type": "none", "config_kwargs": _s3_config()}
+            self._put_options = {"chunksize": _SINGLE_PUT}
+        try:
+            self._fs, root = fsspec.url_to_fs(self._given, **(options | self._options))
+        except (ImportError, ValueError) as error:
+            raise ArchiveError(
+                f"cannot open {self._given}: {error}. For s3:// addresses install videox2l[s3]; "
+                "other storages need their fsspec package."
+            ) from error
+        self.root = root.rstrip("/")
+        self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
+        self._pid = os.getpid()
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    def _read_range(self, part: Range) -> bytes:
+        with self._reading(part.path):
+            data: bytes = self.fs.cat_file(self._full(part.path), start=part.offset, end=part.offset + part.length)
+        return data
+
+    @contextmanager
+    def _reading(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except NotADirectoryError as error:  # a file stands on the way, so there is nothing below it
+            raise FileNotFoundError(path) from error
+        except Exception as error:  # drivers raise types of their own, such as botocore's
+            raise ArchiveError(
+                f"cannot read {path} of {self.url}: {_reason(error)}. "
+                "Check the address, the credentials and the connection."
+            ) from error
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileExistsError as error:
+            if self._is_local and not Path(self._full(path)).exists():  # a file stands where a folder is needed
+                raise ArchiveNotWritableError(f"cannot write {path} to {self.url}: {_reason(error)}.") from error
+            raise
+        except Exception as error:
+            raise ArchiveNotWritableError(
+                f"cannot write {path} to {self.url}: {_reason(error)}. "
+                "Check that it exists, that there is space, and that you may write there."
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_given": self._given, "_options": self._options, "url": self.url}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
+
+
+def _s3_config() -> dict[str, Any]:
+    # botocore's own checksums come as trailers that several S3 servers refuse. The manifest's checksums cover more:
+    # from the writer's memory to the reader's.
+    return {
+        "request_checksum_calculation": os.environ.get("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"),
+        "response_checksum_validation": os.environ.get("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required"),
+    }
+
+
+def _s3_code(error: BaseException) -> str | None:
+    """The error code of an S3 answer that s3fs translated into an ``OSError``, or None."""
+    response = getattr(error.__cause__, "response", None)
+    return response.get("Error", {}).get("Code") if isinstance(response, Mapping) else None
+
+
+def _out_of_range(error: BaseException) -> bool:
+    return _s3_code(error) in ("InvalidRange", "416")
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).rstrip(".") or type(error).__name__
