@@ -16,6 +16,8 @@ def demo(
     """Render clips, ingest them on Ray Data, serve them on Ray Serve, ask, and compare the levels.
 
     Needs no GPU, server or download. The clips are new to the bundled model: it was trained on other seeds.
+
+    `videox2l demo --scenes 8,24 --folder demo`
     """
     from pipelines.demo import run_demo
     from videox2l.errors import ConfigError

@@ -6,7 +6,6 @@ import sys
 from importlib.metadata import version
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 
@@ -17,9 +16,6 @@ from pipelines.cli.serve import serve
 from pipelines.cli.train_tiny import train_tiny
 from pipelines.cli.videos import videos
 from videox2l.errors import VideoX2LError
-
-# 128 + SIGINT, as shells report an interrupted command.
-INTERRUPTED = 130
 
 app = typer.Typer(
     name="videox2l",
@@ -57,24 +53,12 @@ def main(arguments: list[str] | None = None) -> None:
     if debug:
         arguments.remove("--debug")
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        sys.exit(_interrupted())
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(_interrupted())
+        app(arguments, prog_name="videox2l")
     except VideoX2LError as error:
         if debug:
             raise
         Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
         sys.exit(1)
-
-
-def _interrupted() -> int:
-    Console(stderr=True).print("interrupted")
-    return INTERRUPTED
 
 
 def _escape(text: str) -> str:
