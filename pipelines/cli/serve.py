@@ -15,7 +15,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     replicas: Annotated[int, typer.Option(help="Copies of the model that answer side by side.", min=1)] = 1,
-    device: options.Device = None,
+    gpus_per_replica: Annotated[float, typer.Option(help="0 computes on the CPU; a fraction shares a GPU.", min=0)] = 0,
     dtype: options.Dtype = None,
 ) -> None:
     """Serve an archive over HTTP in OpenAI's API shapes, until Ctrl-C.
@@ -28,4 +28,4 @@ def serve(
     """  # noqa: E501 a command to copy
     from pipelines.serve import run
 
-    run(archive, model=model, host=host, port=port, replicas=replicas, device=device, dtype=dtype)
+    run(archive, model=model, host=host, port=port, replicas=replicas, gpus_per_replica=gpus_per_replica, dtype=dtype)
