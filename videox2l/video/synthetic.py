@@ -10,7 +10,7 @@ on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -70,12 +70,16 @@ class Scene:
 
 @dataclass(frozen=True)
 class Question:
-    """A question in plain English with its answer. ``chunk`` is the scene that holds the answer, where one does."""
+    """A question in plain English with its answer.
+
+    ``chunk`` is the scene that holds the answer, where one does; ``second`` (from 1) the second of it, for codes.
+    """
 
     kind: QuestionKind
     text: str
     answer: str
     chunk: int | None
+    second: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class SyntheticClip:
         codes = rng.integers(0, 10, (n_scenes, SECONDS_PER_SCENE, 3))
         return cls(
             tuple(
-                Scene(*KEYS[key], tuple((int(a), int(b), int(c)) for a, b, c in scene_codes))
+                Scene(KEYS[key][0], KEYS[key][1], tuple((int(a), int(b), int(c)) for a, b, c in scene_codes))
                 for key, scene_codes in zip(order, codes, strict=True)
             )
         )
@@ -151,7 +155,9 @@ def questions(clip: SyntheticClip, seed: int, *, count: int = 16, code_share: fl
     """``count`` questions about the clip: a share of them for codes, the others in equal parts of the other kinds."""
     rng = np.random.default_rng([seed, len(clip.scenes), count])
     others = [kind for kind in QUESTION_KINDS if kind != "code" and not (kind == "after" and len(clip.scenes) < 2)]
-    kinds = ["code" if rng.random() < code_share else others[rng.integers(len(others))] for _ in range(count)]
+    kinds: list[QuestionKind] = [
+        "code" if rng.random() < code_share else others[rng.integers(len(others))] for _ in range(count)
+    ]
     return [ask(clip, kind, rng) for kind in kinds]
 
 
@@ -161,40 +167,43 @@ def ask(
     rng: np.random.Generator,
     *,
     code_scenes: Sequence[int] | None = None,
-    phrasing: Mapping[QuestionKind, str] | None = None,
+    hard_share: float = 1.0,
 ) -> Question:
     """One random question of this kind.
 
-    ``code_scenes`` restricts which scenes are asked for their codes; ``phrasing`` replaces the random choice of words.
+    ``code_scenes`` restricts which scenes are asked for their codes; ``hard_share`` as in :func:`pick_key`.
     """
     scenes = clip.scenes
-    template = phrasing[kind] if phrasing else PHRASINGS[kind][rng.integers(len(PHRASINGS[kind]))]
+    phrasing = PHRASINGS[kind][rng.integers(len(PHRASINGS[kind]))]
     if kind == "code":
         choice = code_scenes or range(len(scenes))
-        chunk, second = choice[rng.integers(len(choice))], int(rng.integers(SECONDS_PER_SCENE))
-        text = template.format(key=name_of(scenes[chunk].key), second=second + 1)
-        return Question(kind, text, code_text(scenes[chunk].codes[second]), chunk)
+        chunk, second = choice[int(rng.integers(len(choice)))], int(rng.integers(SECONDS_PER_SCENE))
+        text = phrasing.format(key=name_of(scenes[chunk].key), second=second + 1)
+        return Question(kind, text, code_text(scenes[chunk].codes[second]), chunk, second + 1)
     if kind == "exists":
-        key, present = pick_key(clip.keys, rng)
-        return Question(kind, template.format(key=name_of(key)), "Yes" if present is not None else "No", present)
+        key, present = pick_key(clip.keys, rng, hard_share)
+        return Question(kind, phrasing.format(key=name_of(key)), "Yes" if present is not None else "No", present)
     if kind == "after":
         chunk = int(rng.integers(len(scenes) - 1)) + 1
-        text = template.format(key=name_of(scenes[chunk - 1].key))
+        text = phrasing.format(key=name_of(scenes[chunk - 1].key))
         return Question(kind, text, f"the {name_of(scenes[chunk].key)}", chunk)
     chunk = 0 if kind == "first" else len(scenes) - 1
-    return Question(kind, template, f"the {name_of(scenes[chunk].key)}", chunk)
+    return Question(kind, phrasing, f"the {name_of(scenes[chunk].key)}", chunk)
 
 
-def pick_key(keys: tuple[Key, ...], rng: np.random.Generator) -> tuple[Key, int | None]:
+def pick_key(keys: tuple[Key, ...], rng: np.random.Generator, hard_share: float = 1.0) -> tuple[Key, int | None]:
     """A key for an "exists" question and where it is in the clip: present half of the time.
 
-    Absent keys are hard ones where possible: their colour and their shape both occur in the clip, only not together, so
-    that neither alone gives the answer away.
+    ``hard_share`` of the absent keys are hard ones where possible: their colour and their shape both occur in the clip,
+    only not together, so that neither alone gives the answer away. The others are any absent keys. Hard ones alone are
+    an exclusive-or, which a model that has yet to learn colours and shapes cannot start from.
     """
     absent = [key for key in KEYS if key not in keys]
     if not absent or rng.random() < 0.5:
         index = int(rng.integers(len(keys)))
         return keys[index], index
+    if rng.random() >= hard_share:
+        return absent[rng.integers(len(absent))], None
     colours, shapes = {colour for colour, _ in keys}, {shape for _, shape in keys}
     hard = [key for key in absent if key[0] in colours and key[1] in shapes]
     half = [key for key in absent if key[0] in colours or key[1] in shapes]

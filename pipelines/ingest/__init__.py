@@ -1,0 +1,61 @@
+"""Ingest: prefill many videos on Ray and commit each to an archive. :func:`ingest` is the way in."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.ingest.events import (
+        ChunkDone,
+        Event,
+        JobStarted,
+        OnProgress,
+        RowFinished,
+        VideoPlanned,
+        VideoStarted,
+    )
+    from pipelines.ingest.pipeline import DECODE_TIMEOUT_S, ingest
+    from pipelines.ingest.progress import IngestProgress
+    from pipelines.ingest.rows import IngestRow, Status
+    from pipelines.ingest.sources import expand_sources
+    from pipelines.ingest.summary import IngestSummary
+
+# Imported on first use: the processes that only decode, or keep count, need neither torch nor Ray Data.
+_HOMES = {
+    "ChunkDone": "events",
+    "Event": "events",
+    "JobStarted": "events",
+    "OnProgress": "events",
+    "RowFinished": "events",
+    "VideoPlanned": "events",
+    "VideoStarted": "events",
+    "DECODE_TIMEOUT_S": "pipeline",
+    "ingest": "pipeline",
+    "IngestProgress": "progress",
+    "IngestRow": "rows",
+    "Status": "rows",
+    "expand_sources": "sources",
+    "IngestSummary": "summary",
+}
+
+__all__ = [
+    "DECODE_TIMEOUT_S",
+    "ChunkDone",
+    "Event",
+    "IngestProgress",
+    "IngestRow",
+    "IngestSummary",
+    "JobStarted",
+    "OnProgress",
+    "RowFinished",
+    "Status",
+    "VideoPlanned",
+    "VideoStarted",
+    "expand_sources",
+    "ingest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"pipelines.ingest.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

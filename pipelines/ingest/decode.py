@@ -1,0 +1,96 @@
+"""A video's chunks in order, decoded in other processes a little ahead of whoever consumes them.
+
+The chunks are cut into segments. Each is a task that streams its chunks back one by one; a few run at a time. A Ray
+Data dataset inside the consumer would do the same with its own statistics, but starting one takes 0.4 s, which short
+clips feel (12 clips of 6 chunks: 5.2 s against 4.1 s, a video of 60 chunks: 4.3 s against 3.4 s), and it does not say
+which video's task was killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+import numpy as np
+import ray
+from ray import ObjectRefGenerator
+
+from pipelines.ingest.isolation import results, start_isolated
+from pipelines.ingest.job import Decoder
+from videox2l.video import Chunk, DecodedChunk, FrameFormat
+
+# One segment is being consumed while two decode: decoding keeps up with a GPU at two CPUs each.
+_SEGMENTS_AHEAD = 3
+
+# A decoder uses more than one thread only in bursts.
+_DECODE_CPUS = 1
+
+# Opening the file and decoding up to the first wanted frame is paid once a segment; eight chunks make it small.
+_SEGMENT_CHUNKS = 8
+
+# Bounds the decoded frames that wait in the object store to _SEGMENTS_AHEAD times this, however large a chunk is.
+# (Eight chunks of ten 336 x 336 frames are 27 MB.)
+_SEGMENT_BYTES = 64 * 2**20
+
+
+class DecodeStream:
+    """Iterate to get the :class:`DecodedChunk` s of ``chunks``, once. A context manager: leaving it ends all decoding.
+
+    Entering begins to decode the first segment, so that its frames are there when the consumer's turn comes.
+    ``waited_s`` is the time in seconds that the consumer has spent waiting for frames.
+
+    :raises VideoError: what ``decoder`` raised, or :class:`DecoderCrashedError` or :class:`DecoderTimeoutError`.
+    """
+
+    def __init__(
+        self, source: str, chunks: Sequence[Chunk], fmt: FrameFormat, *, decoder: Decoder, timeout_s: float
+    ) -> None:
+        self._source = source
+        self._format = fmt
+        self._decoder = decoder
+        self._timeout_s = timeout_s
+        self._segments = deque(cut_segments(chunks, fmt))
+        self._running: deque[ObjectRefGenerator] = deque()
+        self.waited_s = 0.0
+
+    def __enter__(self) -> DecodeStream:
+        self._decode_ahead(1)
+        return self
+
+    def __iter__(self) -> Iterator[DecodedChunk]:
+        self._decode_ahead(_SEGMENTS_AHEAD)
+        while self._running:
+            yield from self._results(self._running[0])
+            self._running.popleft()
+            self._decode_ahead(_SEGMENTS_AHEAD)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for segment in self._running:
+            ray.cancel(segment)
+        self._running.clear()
+
+    def _decode_ahead(self, segments: int) -> None:
+        while self._segments and len(self._running) < segments:
+            args = (self._source, self._segments.popleft(), self._format)
+            self._running.append(start_isolated("decode", _DECODE_CPUS, self._decoder, *args))
+
+    def _results(self, segment: ObjectRefGenerator) -> Iterator[DecodedChunk]:
+        began = time.perf_counter()
+        for item in results(segment, self._source, self._timeout_s):
+            # What the object store hands out is read-only, and takes its room there for as long as it is used.
+            frames_FHWC = np.array(item.frames_FHWC)
+            self.waited_s += time.perf_counter() - began
+            yield DecodedChunk(item.chunk, frames_FHWC)
+            began = time.perf_counter()
+        self.waited_s += time.perf_counter() - began
+
+
+def cut_segments(chunks: Sequence[Chunk], fmt: FrameFormat) -> list[Sequence[Chunk]]:
+    """Cut ``chunks`` into contiguous segments of bounded number and bytes, at least one chunk each."""
+    largest = max((len(chunk.pts) for chunk in chunks), default=1) * fmt.height * fmt.width * 3
+    size = max(1, min(_SEGMENT_CHUNKS, _SEGMENT_BYTES // largest))
+    return [chunks[start : start + size] for start in range(0, len(chunks), size)]

@@ -1,0 +1,52 @@
+"""What the caller of an ingest hears while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipelines.ingest.rows import IngestRow
+
+
+@dataclass(frozen=True)
+class JobStarted:
+    """Work begins on this many sources. Comes once, first."""
+
+    videos: int
+
+
+@dataclass(frozen=True)
+class VideoPlanned:
+    """A video will be prefilled; its amount of work is known from now on."""
+
+    source: str
+    name: str
+    chunks: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class VideoStarted:
+    """A prefill worker took the video on."""
+
+    source: str
+
+
+@dataclass(frozen=True)
+class ChunkDone:
+    """``done`` of the video's chunks are prefilled."""
+
+    source: str
+    done: int
+
+
+@dataclass(frozen=True)
+class RowFinished:
+    """A video is through, for good or ill."""
+
+    row: IngestRow
+
+
+Event = JobStarted | VideoPlanned | VideoStarted | ChunkDone | RowFinished
+OnProgress = Callable[[Event], None]
+"""Called in the driver's main thread, one event at a time."""

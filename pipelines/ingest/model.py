@@ -1,0 +1,39 @@
+"""What a job must know of its model before it starts, found out where the model will run."""
+
+from __future__ import annotations
+
+import ray
+from ray.exceptions import RayTaskError
+
+from pipelines.ingest.job import ModelChoice, ModelFacts
+from videox2l.config import CompressionConfig, SamplingConfig
+from videox2l.models import load_model
+from videox2l.prefill import index_spec
+
+
+def model_facts(
+    choice: ModelChoice, sampling: SamplingConfig, compression: CompressionConfig | None, *, gpus: float
+) -> ModelFacts:
+    """Load the model where the prefill workers will run, since the driver's machine may have neither GPU nor weights.
+
+    :raises ModelError: there is no such model, or its checkpoint is not sound.
+    """
+    try:
+        facts: ModelFacts = ray.get(_model_facts.options(num_gpus=gpus).remote(choice, sampling, compression))
+    except RayTaskError as error:
+        raise error.cause from None
+    return facts
+
+
+# Ray ends a process that has used a GPU after its task, so the memory is free again for the prefill workers.
+@ray.remote(num_cpus=1, max_retries=1)
+def _model_facts(choice: ModelChoice, sampling: SamplingConfig, compression: CompressionConfig | None) -> ModelFacts:
+    model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
+    compression = compression or model.default_compression
+    return ModelFacts(
+        index_spec(model, sampling, compression),
+        compression,
+        model.frame_format,
+        model.tokens_per_frame,
+        model.geometry.bytes_per_token,
+    )

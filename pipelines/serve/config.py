@@ -1,0 +1,63 @@
+"""What can be turned at the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ServiceConfig(BaseModel):
+    """One service: one archive, one model, any number of engine replicas.
+
+    A pydantic model, so that the ``args`` of a Serve configuration file (``serve deploy``, KubeRay's RayService) are
+    checked against it. Paths must mean the same on every node.
+    """
+
+    # `model_name` is what OpenAI's API calls it; pydantic would keep the prefix for itself.
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    archive_url: str
+    """A local folder or any fsspec URL."""
+    storage_options: dict[str, Any] = {}
+    """Passed to the archive's file system."""
+    model: str = "tiny"
+    """Bundled name, checkpoint folder or hub id; see :func:`videox2l.load_model`."""
+    model_name: str | None = None
+    """What requests call it. Default: ``model`` itself, of a folder its last part."""
+    dtype: str | None = None
+    """Default: bfloat16 on a GPU, float32 on a CPU. It belongs to the fingerprint: KVs of another dtype do not fit."""
+
+    replicas: int = Field(default=1, ge=1)
+    """Engines. Each holds the model once and its share of the videos."""
+    gpus_per_replica: float = Field(default=0, ge=0)
+    """0 computes on the CPU; a fraction shares a GPU between replicas."""
+    cpus_per_replica: float = Field(default=1, gt=0)
+    """Cores Ray reserves; Ray gives torch as many threads."""
+    concurrency: int = Field(default=2, ge=1)
+    """Questions a replica works on at once. 2: one reads from the archive while another computes."""
+    resident_bytes: int = Field(default=4 * 2**30, ge=0)
+    """High KVs kept in a replica's memory. 4 GiB hold over 10 hours of video of an 8B model at a ratio of 32."""
+    max_ongoing_requests: int = Field(default=8, ge=1)
+    """Questions a replica takes in, computing or waiting. Beyond it the next replica on the hash ring helps out, which
+    has to load the video first: a few answers' time of waiting is cheaper."""
+    max_queued_requests: int = Field(default=32, ge=0)
+    """Questions that wait when all replicas are full. More are refused with 503 and ``Retry-After``: at some seconds
+    an answer, whoever came later would give up before the turn came."""
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in requests and answers."""
+        if self.model_name is not None:
+            return self.model_name
+        return Path(self.model).name if Path(self.model).is_absolute() else self.model
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus_per_replica else "cpu"
+
+    @property
+    def compute_dtype(self) -> str:
+        """``dtype`` with its default, so that a machine without a GPU can name the fingerprint of one with."""
+        return self.dtype or ("bfloat16" if self.gpus_per_replica else "float32")

@@ -1,0 +1,116 @@
+"""Every error as OpenAI's document ``{"error": {"message", "type", "param", "code"}}``.
+
+Errors of a user keep their message; anything else is logged and answered without detail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from starlette.exceptions import HTTPException
+
+from pipelines.serve.schema import ErrorBody, ErrorResponse
+from videox2l.errors import QuestionError, QuestionTooLongError, VideoNotFoundError, VideoX2LError
+
+logger = logging.getLogger("ray.serve")
+
+# Seconds a refused client should wait: about one short answer, after which a place in the queue is free again.
+RETRY_AFTER_S = 1
+
+# An engine that died is loaded anew; that takes several seconds at least.
+RESTART_AFTER_S = 10
+
+_PARAMS: dict[type[VideoX2LError], str] = {VideoNotFoundError: "video", QuestionError: "messages"}
+# The code by which OpenAI's clients know to shorten a prompt.
+_CODES: dict[type[VideoX2LError], str] = {QuestionTooLongError: "context_length_exceeded"}
+
+
+class RequestError(VideoX2LError):
+    """A request asks for what this service does not do. ``param`` names the field, ``code`` is for programs."""
+
+    def __init__(self, message: str, param: str | None, code: str = "invalid_value") -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class ModelNotFoundError(RequestError):
+    """Another model than the served one is asked for."""
+
+    http_status = 404
+
+
+def error_response(error: Exception) -> JSONResponse:
+    """The HTTP answer to ``error``."""
+    status, body, headers = describe(error)
+    return JSONResponse(ErrorResponse(error=body).model_dump(), status, headers)
+
+
+def describe(error: Exception) -> tuple[int, ErrorBody, dict[str, str]]:
+    """HTTP status, error document and headers for ``error``; logs what is not a user's."""
+    error = unwrap(error)
+    if isinstance(error, VideoX2LError):
+        return error.http_status, _user_error(error), {}
+    if isinstance(error, RequestValidationError):
+        return 400, _validation_error(error), {}
+    if isinstance(error, HTTPException):
+        return error.status_code, _body(str(error.detail), error.status_code), dict(error.headers or {})
+    if isinstance(error, BackPressureError):
+        return _unavailable("all engines are busy and the queue is full: try again", "overloaded", RETRY_AFTER_S)
+    if isinstance(error, RayActorError | DeploymentUnavailableError | ReplicaUnavailableError):
+        logger.error("An engine is gone: %s", error)
+        return _unavailable(
+            "the engine stopped and is being restarted: try again", "engine_restarting", RESTART_AFTER_S
+        )
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return _unavailable("no engine answers yet: try again", "not_ready", RESTART_AFTER_S)
+    logger.error("Internal error", exc_info=error)
+    return 500, _body("internal error: the service's log has the details", 500, code="internal_error"), {}
+
+
+def unwrap(error: Exception) -> Exception:
+    """The exception an engine raised, out of Ray's wrapping."""
+    while isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
+        error = error.cause
+    return error
+
+
+def _user_error(error: VideoX2LError) -> ErrorBody:
+    if isinstance(error, RequestError):
+        return _body(str(error), error.http_status, error.param, error.code)
+    kind = type(error)
+    param = next((name for known, name in _PARAMS.items() if isinstance(error, known)), None)
+    return _body(str(error), error.http_status, param, _CODES.get(kind, _snake_case(kind.__name__)))
+
+
+def _validation_error(error: RequestValidationError) -> ErrorBody:
+    # Of a field with several allowed forms pydantic lists every form's error; the deepest one is of the form meant.
+    first: dict[str, Any] = max(error.errors(), key=lambda item: len(item["loc"]))
+    if first["type"] == "json_invalid":
+        detail = first.get("ctx", {}).get("error", "")
+        return _body(f"the body is not valid JSON: {detail}".rstrip(": "), 400, code="invalid_json")
+    path = [part for part in first["loc"][1:] if isinstance(part, int) or re.fullmatch(r"[a-z_]\w*", part)]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return _body(f"{where or 'body'}: {first['msg']}", 400, where or None, code)
+
+
+def _unavailable(message: str, code: str, retry_after_s: float) -> tuple[int, ErrorBody, dict[str, str]]:
+    return 503, _body(message, 503, code=code), {"Retry-After": str(math.ceil(retry_after_s))}
+
+
+def _body(message: str, status: int, param: str | None = None, code: str | None = None) -> ErrorBody:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return ErrorBody(message=message, type=kind, param=param, code=code)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Error")).lower()

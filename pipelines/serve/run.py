@@ -1,0 +1,184 @@
+"""The service on this machine: check archive and model, start Ray and Serve, wait for a signal, clean up."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import typer
+from ray import serve
+
+from pipelines.serve.app import QUIET, build_app
+from pipelines.serve.config import ServiceConfig
+from videox2l.errors import ConfigError, FingerprintMismatchError
+from videox2l.models import load_model
+from videox2l.store import Archive, VideoEntry
+
+# Ray's own store carries only questions and pieces of text; its default takes 30 % of the memory.
+OBJECT_STORE_BYTES = 128 * 2**20
+
+LOCAL = "127.0.0.1"
+
+APPLICATION = "videox2l"
+"""Its name in Serve."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service. ``url`` is where it listens; ``stop`` ends it and the Ray that was started for it."""
+
+    url: str
+    model: str
+    owns_ray: bool
+
+    def stop(self) -> None:
+        if ray.is_initialized():
+            serve.shutdown()
+        if self.owns_ray:
+            ray.shutdown()
+
+
+def run(archive_url: str, *, host: str = LOCAL, port: int = 8000, block: bool = True, **settings: Any) -> Service:
+    """Serve ``archive_url`` until Ctrl-C or SIGTERM; with ``block=False``, until :meth:`Service.stop`.
+
+    ``settings`` are fields of :class:`ServiceConfig`, such as ``model`` and ``replicas``. ``port`` 0 takes a free one.
+    There is no authentication: bind to another address than this machine's own only behind a proxy that has it.
+    Raises :class:`~videox2l.errors.VideoX2LError` for what can be known before Ray starts.
+    """
+    service = start_service(archive_url, host=host, port=port, **settings)
+    typer.echo(_greeting(service, archive_url))
+    if block:
+        try:
+            _wait_for_signal()
+        finally:
+            service.stop()
+    return service
+
+
+@contextmanager
+def running_service(archive_url: str, model: str = "tiny", *, port: int = 0, **settings: Any) -> Iterator[str]:
+    """The service's address, such as ``http://127.0.0.1:8000``, while the block runs. Takes what :func:`run` takes."""
+    service = start_service(archive_url, model=model, port=port, **settings)
+    try:
+        yield service.url
+    finally:
+        service.stop()
+
+
+def start_service(archive_url: str, *, host: str = LOCAL, port: int = 0, **settings: Any) -> Service:
+    """Start and return at once; ``port`` 0 takes a free one. The caller stops it.
+
+    Uses the Ray of this process or of ``RAY_ADDRESS`` where there is one, else starts one.
+    """
+    config = check(ServiceConfig(archive_url=archive_url, **settings))
+    port = _bindable(host, port)
+    owns_ray = not ray.is_initialized()
+    if not owns_ray and serve.status().proxies:
+        raise ConfigError("this Ray serves something already: deploy pipelines.serve.build_app beside it")
+    service = Service(f"http://{host}:{port}", config.served_name, owns_ray)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        if owns_ray:
+            _start_ray(config)
+        serve.start(proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=QUIET)
+        _deploy(config)
+    except BaseException:
+        service.stop()
+        raise
+    return service
+
+
+def _deploy(config: ServiceConfig) -> None:
+    try:
+        serve.run(build_app(config), name=APPLICATION)
+    except RuntimeError as error:
+        # Serve names only the deployment; why it failed is in its status.
+        deployments = serve.status().applications[APPLICATION].deployments
+        reasons = [f"{name}: {status.message}" for name, status in deployments.items() if status.message]
+        raise RuntimeError("\n".join([str(error), *reasons])) from error
+
+
+def check(config: ServiceConfig) -> ServiceConfig:
+    """``config`` with absolute paths, once archive and model are known to be there and to fit each other.
+
+    Loads the model in this process and lets go of it again: a broken checkpoint is better reported here than from
+    inside an actor. Raises :class:`~videox2l.errors.VideoX2LError`.
+    """
+    archive = Archive.open(config.archive_url, storage_options=config.storage_options)
+    folder = Path(config.model).expanduser()
+    name = str(folder.absolute()) if folder.is_dir() else config.model
+    model = load_model(name, device="cpu", dtype=config.compute_dtype)
+    _check_fit(archive.videos(), model.identity.fingerprint, config)
+    return config.model_copy(update={"archive_url": archive.url, "model": name})
+
+
+def _check_fit(videos: list[VideoEntry], fingerprint: str, config: ServiceConfig) -> None:
+    indexes = [index for video in videos for index in video.indexes]
+    if not indexes or any(index.model_fingerprint == fingerprint for index in indexes):
+        return
+    others = "\n".join(f"  {text}" for text in sorted({index.model for index in indexes})[:3])
+    raise FingerprintMismatchError(
+        f"none of the {len(videos)} videos in {config.archive_url} was ingested with the model {config.model!r} in "
+        f"{config.compute_dtype}, but with:\n{others}\nServe that model, or ingest the videos with this one."
+    )
+
+
+def _start_ray(config: ServiceConfig) -> None:
+    address = os.environ.get("RAY_ADDRESS", "local")
+    options: dict[str, Any] = {}
+    if address == "local":
+        # Ray's workers yield to everything else on the machine (niceness 15). A person waits for these.
+        os.environ.setdefault("RAY_worker_niceness", "0")
+        options = {
+            # Reserve what the replicas ask for even on a smaller machine: they share its cores then.
+            "num_cpus": max(os.cpu_count() or 1, int(config.replicas * config.cpus_per_replica + 0.999)),
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
+
+
+def _bindable(host: str, port: int) -> int:
+    """``port``, or a free one for 0. Raises :class:`ConfigError` where it is taken."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a just closed port is free
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"cannot listen on {host}, port {port}: {error}. Choose another one.") from error
+        chosen: int = probe.getsockname()[1]
+        return chosen
+
+
+def _wait_for_signal() -> None:
+    """Until SIGINT or SIGTERM. Ray's own handler for SIGTERM would leave without cleaning up."""
+    received = threading.Event()
+    before = {number: signal.signal(number, lambda *_: received.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        received.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _greeting(service: Service, archive_url: str) -> str:
+    body = {
+        "model": service.model,
+        "video": "VIDEO",
+        "messages": [{"role": "user", "content": "What happens in the video?"}],
+    }
+    return f"""\
+Serving {archive_url} with {service.model} at {service.url}  (interactive documentation: {service.url}/docs)
+Videos: curl {service.url}/v1/videos
+Ask:    curl {service.url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'
+Stop with Ctrl-C."""

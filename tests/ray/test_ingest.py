@@ -1,0 +1,235 @@
+"""The ingest job on a real cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.ingest import ChunkDone, Event, IngestSummary, JobStarted, RowFinished, VideoPlanned, ingest
+from tests.ray.decoders import killed_by_some, slow
+from videox2l.config import CompressionConfig, SamplingConfig
+from videox2l.errors import ArchiveNotWritableError, ConfigError, UnknownModelError
+from videox2l.identity import video_identity
+from videox2l.models import KVCompressibleModel
+from videox2l.prefill import index_spec, ingest_video
+from videox2l.store import Archive
+
+SAMPLING = SamplingConfig(fps=10)
+COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)
+
+
+@pytest.fixture
+def run(ray_cluster: None, random_checkpoint: Path, tmp_path: Path):
+    """``ingest`` with everything filled in that the tests share."""
+
+    def run(sources: Sequence[str | Path], **options: object) -> IngestSummary:
+        settings = {"model": str(random_checkpoint), "sampling": SAMPLING, "compression": COMPRESSION, "device": "cpu"}
+        return ingest(sources, options.pop("archive", tmp_path / "archive"), **(settings | options))
+
+    return run
+
+
+def statuses(summary: IngestSummary) -> dict[str, str]:
+    return {Path(row.source).name: row.status for row in summary.rows}
+
+
+def committed(archive: str | Path) -> list[str]:
+    return [video.name for video in Archive.open(archive).videos()]
+
+
+def test_many_clips_equal_a_prefill_in_process(run, clips: Path, tmp_path: Path, random_model: KVCompressibleModel):
+    events: list[Event] = []
+    summary = run([clips], prefill_actors=2, on_progress=events.append)
+
+    assert summary.ok
+    assert summary.count("committed") == 6
+    assert [Path(row.source).name for row in summary.rows] == sorted(path.name for path in clips.iterdir())
+    assert [row.chunks for row in summary.rows] == [3, 7, 10, 13, 18, 23]
+    assert [row.frames for row in summary.rows] == [25, 65, 100, 130, 180, 225]
+    for row in summary.rows:
+        assert row.duration_s == pytest.approx(row.frames / 10)
+        assert set(row.seconds) == {"identify", "plan", "wait", "prefill", "commit"}
+        assert min(row.seconds.values()) >= 0
+        assert row.low_bytes > row.high_bytes > 0
+
+    _check_events(events, {row.source: row.chunks for row in summary.rows})
+    _check_ledger(tmp_path / "archive", summary)
+    _check_kvs(tmp_path, clips, random_model)
+
+
+def _check_events(events: Sequence[Event], chunks: dict[str, int]) -> None:
+    assert events[0] == JobStarted(6)
+    assert {event.source: event.chunks for event in events if isinstance(event, VideoPlanned)} == chunks
+    done = defaultdict(list)
+    for event in events:
+        if isinstance(event, ChunkDone):
+            done[event.source].append(event.done)
+    assert done == {source: list(range(1, count + 1)) for source, count in chunks.items()}
+    assert sorted(event.row.source for event in events if isinstance(event, RowFinished)) == sorted(chunks)
+
+
+def _check_ledger(archive: Path, summary: IngestSummary) -> None:
+    assert Path(summary.ledger) == archive / "runs" / f"{summary.run_id}.jsonl"
+    head, *lines = [json.loads(line) for line in Path(summary.ledger).read_text().splitlines()]
+    assert head["run"] == summary.run_id
+    assert head["sampling"]["fps"] == 10
+    assert {line["source"]: line["status"] for line in lines} == {row.source: row.status for row in summary.rows}
+
+
+def _check_kvs(tmp_path: Path, clips: Path, model: KVCompressibleModel) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as many as a prefill worker has: sums depend on how they are split
+    try:
+        ours = Archive.open(tmp_path / "alone", create=True)
+        theirs = Archive.open(tmp_path / "archive")
+        spec = index_spec(model, SAMPLING, COMPRESSION)
+        for clip in clips.iterdir():
+            identity, _ = ingest_video(model, ours, clip, sampling=SAMPLING, compression=COMPRESSION)
+            expected, found = (archive.open_index(identity.video_id, spec=spec) for archive in (ours, theirs))
+            checksums = [
+                [kv.checksum for chunk in reader.manifest.chunks for kv in chunk.levels.values()]
+                for reader in (expected, found)
+            ]
+            assert checksums[0] == checksums[1]
+            assert expected.manifest.prompt.checksum == found.manifest.prompt.checksum
+            spans = [[(c.start_s, c.end_s, c.frames) for c in reader.manifest.chunks] for reader in (expected, found)]
+            assert spans[0] == spans[1]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_broken_file_is_a_row_and_the_second_run_skips(run, clips: Path, tmp_path: Path):
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for name in ("025.mp4", "065.mp4"):
+        shutil.copy(clips / name, mixed)
+    shutil.copy(clips / "065.mp4", mixed / "copy of 065.mp4")
+    whole = (clips / "180.mp4").read_bytes()
+    (mixed / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    (mixed / "empty.mp4").touch()
+    (mixed / "text.mp4").write_text("not a video")
+    copy = tmp_path / "ledgers" / "copy.jsonl"
+
+    summary = run([mixed, tmp_path / "missing.mp4"], ledger=copy)
+    found = statuses(summary)
+    assert {name for name, status in found.items() if status == "failed"} == {
+        "cut.mp4",
+        "empty.mp4",
+        "missing.mp4",
+        "text.mp4",
+    }
+    assert found["025.mp4"] == "committed"
+    assert sorted((found["065.mp4"], found["copy of 065.mp4"])) == ["committed", "skipped"]
+    assert not summary.ok
+    for row in summary.rows:
+        if row.status == "failed":
+            assert row.error_type.endswith("VideoError")
+            assert Path(row.source).name in row.error
+            assert row.error_type in row.traceback
+    assert copy.read_text() == Path(summary.ledger).read_text()
+
+    started = []
+    again = run([mixed], on_progress=lambda event: started.append(event) if isinstance(event, ChunkDone) else None)
+    assert not started
+    assert {name for name, status in statuses(again).items() if status == "skipped"} == {
+        "025.mp4",
+        "065.mp4",
+        "copy of 065.mp4",
+    }
+    assert len(committed(tmp_path / "archive")) == 2
+
+
+def test_a_file_that_kills_its_decoder_is_a_row(run, clips: Path, tmp_path: Path):
+    bad, good = tmp_path / "kills.mp4", tmp_path / "fine.mp4"
+    shutil.copy(clips / "065.mp4", bad)
+    shutil.copy(clips / "025.mp4", good)
+    summary = run([bad, good], decoder=killed_by_some)
+    assert [row.status for row in summary.rows] == ["failed", "committed"]
+    assert summary.rows[0].error_type == "DecoderCrashedError"
+    assert "kills.mp4" in summary.rows[0].error
+    assert committed(tmp_path / "archive") == ["fine.mp4"]
+    video_id = video_identity(bad).video_id
+    assert not list((tmp_path / "archive" / "videos" / video_id).glob("*/attempts/*/*"))
+
+
+def test_object_storage(run, clips: Path, s3_bucket: str, s3_server: str):
+    options = {"endpoint_url": s3_server, "key": "test", "secret": "test"}
+    summary = run([clips / "025.mp4", clips / "065.mp4"], archive=f"{s3_bucket}/archive", storage_options=options)
+    assert summary.count("committed") == 2, summary.rows
+    archive = Archive.open(f"{s3_bucket}/archive")
+    assert [video.name for video in archive.videos()] == ["025.mp4", "065.mp4"]
+    assert summary.ledger == f"{s3_bucket}/archive/runs/{summary.run_id}.jsonl"
+
+
+def test_a_dry_run_writes_nothing_and_predicts_sizes(run, clips: Path, tmp_path: Path):
+    preview = run([clips / "065.mp4"], dry_run=True)
+    assert not (tmp_path / "archive").exists()
+    assert preview.ledger == ""
+    real = run([clips / "065.mp4"])
+    (planned,), (made,) = preview.rows, real.rows
+    assert planned.status == "planned"
+    for name in ("video_id", "name", "chunks", "frames", "duration_s"):
+        assert getattr(planned, name) == getattr(made, name)
+    # Stored tensors come with a few hundred bytes of Arrow around each.
+    assert 0 <= made.low_bytes - planned.low_bytes < 1024 * made.chunks
+    assert 0 <= made.high_bytes - planned.high_bytes < 1024 * made.chunks
+    assert statuses(run([clips / "065.mp4"], dry_run=True)) == {"065.mp4": "skipped"}
+
+
+def test_what_concerns_the_whole_job_is_raised_before_it_starts(run, clips: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match="nothing matches"):
+        run([clips / "*.mkv"])
+    with pytest.raises(UnknownModelError, match="no model"):
+        run([clips], model=str(tmp_path / "no-such-model"))
+    (tmp_path / "file").touch()
+    with pytest.raises(ArchiveNotWritableError):
+        run([clips], archive=tmp_path / "file" / "archive")
+    with pytest.raises(ConfigError, match="prefill_actors"):
+        run([clips], prefill_actors=0)
+
+
+def test_ctrl_c_leaves_nothing_unfinished(run, clips: Path, tmp_path: Path):
+    def interrupt(event: Event) -> None:
+        if isinstance(event, ChunkDone) and event.source.endswith("225.mp4") and event.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run([clips / "225.mp4", clips / "180.mp4"], decoder=slow, on_progress=interrupt)
+    archive = tmp_path / "archive"
+    assert not list(archive.glob("videos/*/*/manifest.json"))
+    assert not list(archive.glob("videos/*/*/attempts/*/*"))
+    (ledger,) = (archive / "runs").iterdir()
+    assert len(ledger.read_text().splitlines()) == 1
+
+
+def test_a_lost_prefill_worker_is_replaced(run, clips: Path, tmp_path: Path):
+    killed = []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, ChunkDone) and not killed:
+            killed.extend(_kill_prefill_workers())
+
+    summary = run([clips / "225.mp4"], decoder=slow, on_progress=kill)
+    assert len(killed) == 1
+    assert statuses(summary) == {"225.mp4": "committed"}
+
+
+def _kill_prefill_workers() -> list[int]:
+    """SIGKILL, as by the kernel when memory runs out."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines()[1:]]
+    parents = {int(pid): int(parent) for pid, parent, *_ in rows}
+    workers = [int(pid) for pid, _, *args in rows if args and "PrefillStage" in args[0]]
+    ours = [pid for pid in workers if parents.get(parents[pid]) == os.getpid()]  # a raylet lies between
+    for pid in ours:
+        os.kill(pid, signal.SIGKILL)
+    return ours
