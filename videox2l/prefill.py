@@ -115,9 +115,10 @@ def ingest_video(
     if archive.has(identity.video_id, spec):
         return identity, None
     plan = plan_video_isolated(source, sampling, compression.frames_per_chunk)
-    with archive.create_index(identity, spec) as writer, closing(
-        decode_chunks_isolated(source, plan.chunks, model.frame_format)
-    ) as decoded:
+    with (
+        archive.create_index(identity, spec) as writer,
+        closing(decode_chunks_isolated(source, plan.chunks, model.frame_format)) as decoded,
+    ):
         report = prefill_chunks(model, compression, decoded, len(plan.chunks), writer, progress)
         if warn is not None and report.warning is not None:
             warn(report.warning)

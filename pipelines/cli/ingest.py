@@ -67,6 +67,6 @@ def ingest(
             dry_run=dry_run,
             on_progress=show,
         )
-    Console().print(summary.table())
+    Console().print(summary)
     if not summary.ok:
         raise typer.Exit(1)

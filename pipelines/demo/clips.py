@@ -42,7 +42,8 @@ class DemoClip:
         Of inner scenes only: the first and the last chunk are kept in detail at both levels.
         """
         edges = (0, len(self.clip.scenes) - 1)
-        return [question for question in self.questions if question.kind == "code" and question.chunk not in edges][:count]
+        codes = [question for question in self.questions if question.kind == "code" and question.chunk not in edges]
+        return codes[:count]
 
 
 def render_clips(folder: Path, scenes: tuple[int, ...]) -> Iterator[DemoClip]:

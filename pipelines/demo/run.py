@@ -44,7 +44,7 @@ def run_demo(console: Console, *, scenes: Sequence[int], questions_per_clip: int
         console.rule("2 · ingest on Ray Data")
         with IngestProgress() as show:
             summary = ingest([base / "videos"], archive, model="tiny", on_progress=show)
-        console.print(summary.table())
+        console.print(summary)
         console.rule("3 · ask through Ray Serve")
         client = Client(stack.enter_context(running_service(archive, model="tiny")))
         ask_shown(console, client, clips)

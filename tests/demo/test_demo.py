@@ -14,10 +14,9 @@ import pytest
 def test_the_whole_path(tmp_path: Path) -> None:
     picture, folder = tmp_path / "demo.svg", tmp_path / "kept"
     command = [sys.executable, "-m", "pipelines.cli", "demo", "--scenes", "4,3", "--questions", "2"]
+    command += ["--picture", str(picture), "--folder", str(folder)]
     environment = {**os.environ, "VIDEOX2L_DEMO_TEST": str(tmp_path)}  # inherited by every process it starts
-    done = subprocess.run(
-        [*command, "--picture", picture, "--folder", folder], env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for heading in ("ingest on Ray Data", "ask through Ray Serve", "low for the selected chunks", "in detail:"):
         assert heading in done.stdout

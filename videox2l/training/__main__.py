@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from videox2l.training.run import SMOKE, Setting, train_tiny
 
@@ -23,19 +23,22 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="run through everything in a minute, to see that it works")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    console = Console()
+    bar = Progress(TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    task = bar.add_task("language model", total=1.0)
     try:
-        train_tiny(
-            arguments.out,
-            work=arguments.work,
-            steps=arguments.steps,
-            minutes=arguments.minutes,
-            seed=arguments.seed,
-            setting=SMOKE if arguments.smoke else Setting(),
-            report=lambda line: console.print(line, highlight=False),
-        )
+        with bar:
+            train_tiny(
+                arguments.out,
+                work=arguments.work,
+                steps=arguments.steps,
+                minutes=arguments.minutes,
+                seed=arguments.seed,
+                setting=SMOKE if arguments.smoke else Setting(),
+                report=lambda line: bar.console.print(line, highlight=False),
+                progress=lambda used: bar.update(task, completed=used),
+            )
     except KeyboardInterrupt:
-        console.print(f"stopped; the same command goes on from {arguments.work}")
+        bar.console.print(f"stopped; the same command goes on from {arguments.work}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _HIGH_RATIOS = (8, 16, 16, 32)
 # In the bi-level mode most codes are asked of re-loaded scenes: those of the others are mostly not there to be read.
 _ASK_RELOADED_SHARE = 0.8
 # Share of code questions. Behind strong compression few digits can be told; questions there are mostly about the gist.
-_CODE_SHARE, _CODE_SHARE_STRONG = 0.5, 0.2
+_CODE_SHARE, _CODE_SHARE_STRONG = 0.4, 0.15
 _STRONG_RATIO = 16
 _GAP_SHARE = 0.2  # of the steps leave out positions, to show distances longer than the clips
 _MAX_GAP = 300
@@ -57,7 +57,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("more scenes", (2, 4, 4, 8), {"full": 0.1, "uniform": 0.5, "bi-level": 0.2, "mixed": 0.2}, end=0.4),
     Stage(
         "long clips",
-        (4, 8, 8, 16, 16, 32, 64),
+        (2, 4, 4, 8, 8, 16, 32, 64),
         {"full": 0.06, "uniform": 0.46, "bi-level": 0.33, "mixed": 0.15},
         end=1.0,
         hard_share=0.6,

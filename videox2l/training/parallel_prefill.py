@@ -85,16 +85,8 @@ def plan_chunks(
         ],
         dim=2,
     )
-    return ChunkPlan(
-        tuple(ratios),
-        raw_tokens,
-        width,
-        positions_CR,
-        torch.cat(memory_positions),
-        torch.cat(memory_rows),
-        mask_CRX,
-        start,
-    )
+    positions_M, rows_M = torch.cat(memory_positions), torch.cat(memory_rows)
+    return ChunkPlan(tuple(ratios), raw_tokens, width, positions_CR, positions_M, rows_M, mask_CRX, start)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from videox2l.video.synthetic import KEYS
 
 @dataclass(frozen=True)
 class Setting:
-    """How much of everything. The default is what the bundled checkpoint was made with."""
+    """How much of everything. The defaults are those of the bundled checkpoint."""
 
     keys: int = len(KEYS)
     renderings: int = 40
@@ -75,13 +75,15 @@ def train_tiny(
     seed: int = 0,
     setting: Setting | None = None,
     report: Callable[[str], None] = silent,
+    progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Train the tiny model into ``out``; a second call with the same ``work`` folder goes on where the first stopped.
 
     ``steps`` or ``minutes`` limit the language model's training (default 75 minutes), whose length decides how good the
     model gets. Everything random follows from ``seed``; with ``steps`` the same machine, library versions and number
     of threads give the same weights bit for bit, with ``minutes`` they do not, since the schedule follows the clock.
-    Returns the evaluation's results.
+    ``report`` gets lines to show, ``progress`` after every step the share of the budget used. Returns the evaluation's
+    results.
     """
     setting = setting or Setting()
     budget = Budget(steps, None if steps is not None else minutes or _DEFAULT_MINUTES)
@@ -97,7 +99,13 @@ def train_tiny(
     bank = _token_bank(network, training, work / "tokens-training.safetensors")
     trainer = LanguageTrainer(network, tokenizer, bank, budget=budget, seed=seed, folder=work, stages=setting.stages)
     log = TrainingLog(work / "training-log.jsonl", report)
-    trainer.train(log.on_step)
+
+    def on_step(trainer: LanguageTrainer, loss: float) -> None:
+        log.on_step(trainer, loss)
+        if progress is not None:
+            progress(trainer.used)
+
+    trainer.train(on_step)
     round_to_half(network)
     report("evaluation on held-out clips")
     unseen = _token_bank(network, held_out, work / "tokens-held-out.safetensors")

@@ -1,4 +1,4 @@
-"""The bundled checkpoint answers questions about real H.264 files it has never seen, better with detail than without."""
+"""The bundled checkpoint answers questions about real files it has never seen, better with detail than without."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _rebuild_buffers(network: nn.Module, device: torch.device) -> None:
     """Compute the buffers that no checkpoint stores; building on the meta device left them without values."""
     for module in network.modules():
         if isinstance(module, Qwen2RotaryEmbedding):
-            module.__init__(module.config)  # type: ignore[misc]
+            module.__init__(module.config)
             module.to(device)
         elif isinstance(module, CLIPVisionEmbeddings):
             module.position_ids = torch.arange(module.num_positions, device=device)[None]

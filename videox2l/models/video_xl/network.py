@@ -36,7 +36,7 @@ class VideoXLNetwork(nn.Module):
         return torch.cat(batches).flatten(0, 1)
 
     def _encode(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
-        weight = self.projector[0].weight
+        weight = next(self.projector.parameters())
         mean_C, std_C = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
         pixels_FHWC = (frames_FHWC.float().cpu() / 255 - mean_C) / std_C
         pixels_FCHW = pixels_FHWC.permute(0, 3, 1, 2).to(weight)

@@ -138,7 +138,7 @@ class VideoXLPrefill:
         keys, values = [], []
         for index, layer in enumerate(self._model.layers):
             normed_BTN = layer.input_layernorm(hidden_BTN)
-            vst_layer = self._vsts.layers[index] if vst_projections else None
+            vst_layer = self._vsts.layer(index) if vst_projections else None
             queries_BQTD, keys_BHTD, values_BHTD = project(layer.self_attn, vst_layer, normed_BTN, layout)
             keys.append(keys_BHTD[0, :, layout.vst_rows])
             values.append(values_BHTD[0, :, layout.vst_rows])

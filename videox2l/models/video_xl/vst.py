@@ -61,3 +61,9 @@ class VSTs(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(1, config.hidden_size)
         self.layers = nn.ModuleList(VSTProjection(config) for _ in range(config.num_hidden_layers))
+
+    def layer(self, index: int) -> VSTProjection:
+        """The projections of one layer."""
+        projection = self.layers[index]
+        assert isinstance(projection, VSTProjection)
+        return projection
