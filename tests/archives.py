@@ -35,9 +35,7 @@ def random_index(
 ) -> IndexReader:
     """Prefill and commit a video that never was a file; return its reader."""
     digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
-    identity = VideoIdentity(
-        video_id=digest[:32], name=name, source=f"file:///videos/{name}", size=1, sha256=digest
-    )
+    identity = VideoIdentity(video_id=digest[:32], name=name, source=f"file:///videos/{name}", size=1, sha256=digest)
     spec = index_spec(model, SamplingConfig(), COMPRESSION)
     with archive.create_index(identity, spec) as writer:
         prefill_chunks(model, COMPRESSION, random_chunks(model, chunks, seed=seed), chunks, writer)

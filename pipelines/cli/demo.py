@@ -10,7 +10,7 @@ from rich.console import Console
 
 
 def demo(
-    scenes: Annotated[str, typer.Option(help="Scenes (8 s each) of every clip, comma separated.")] = "6,10,16",
+    scenes: Annotated[str, typer.Option(help="Scenes (8 s each) of every clip, comma separated.")] = "6,12,24",
     questions: Annotated[int, typer.Option(help="Questions per clip for the closing table.", min=1, max=30)] = 12,
     picture: Annotated[Path | None, typer.Option(help="Save what is printed as an SVG file.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Keep clips and archive here. Default: nothing is kept.")] = None,
@@ -28,7 +28,7 @@ def demo(
     try:
         counts = [int(part) for part in scenes.split(",")]
     except ValueError:
-        raise ConfigError(f"--scenes takes numbers such as 6,10,16, got {scenes!r}") from None
+        raise ConfigError(f"--scenes takes numbers such as 6,12,24, got {scenes!r}") from None
     if not counts or min(counts) < 2 or max(counts) > len(KEYS):
         raise ConfigError(f"a clip has 2 to {len(KEYS)} scenes, got {scenes!r}")
     # A picture wants the same width everywhere.

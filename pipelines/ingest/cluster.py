@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,16 @@ _HELPERS = 2
 # Ray gives up when one of its own processes takes over 15 s to start, which happens on a machine under full load.
 _START_TRIES = 3
 
-_QUIET: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+_DATA_SETTINGS: dict[str, Any] = {
+    "enable_progress_bars": False,
+    "print_on_execution_start": False,
+    # A block for each row: a finished video is seen at once, and an idle worker finds the next one.
+    "target_max_block_size": 1,
+    # Never: no row may finish for hours, when all workers are inside long videos.
+    "execution_no_progress_timeout_s": -1,
+}
+
+_QUIET: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 logger = logging.getLogger(__name__)
 
@@ -73,18 +82,17 @@ def start_local(cpus: int, object_store_bytes: int = _OBJECT_STORE_BYTES) -> Non
 @contextmanager
 def quiet_ray_data() -> Iterator[None]:
     """Settings of Ray Data for datasets whose rows are whole videos; the caller's own settings come back afterwards."""
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    # A block for each row: a finished video is seen at once, and an idle worker finds the next one.
-    context.target_max_block_size = 1
-    # No row may finish for hours, when all workers are inside long videos.
-    context.execution_no_progress_timeout_s = -1
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
+    before, level = {name: getattr(context, name) for name in _DATA_SETTINGS}, logger.level
+    _set(context, _DATA_SETTINGS)
+    logger.setLevel(logging.ERROR)
     try:
-        with DataContext.current(context):
-            yield
+        yield
     finally:
+        _set(context, before)
         logger.setLevel(level)
+
+
+def _set(context: DataContext, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():
+        setattr(context, name, value)

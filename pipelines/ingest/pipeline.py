@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from pipelines.ingest.prefill import PrefillStage
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.sources import expand_sources
 from pipelines.ingest.summary import IngestSummary
-from pipelines.ingest.tracker import start_tracker
+from pipelines.ingest.tracker import running_tracker
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ArchiveNotFoundError, ConfigError
 from videox2l.models.registry import TINY
@@ -76,7 +77,7 @@ def ingest(
     :param sources: files, URLs, folders, globs or lists; see :func:`~pipelines.ingest.sources.expand_sources`.
     :param archive_url: a folder or any fsspec URL; ``storage_options`` go to its file system.
     :param model: as for :func:`videox2l.load_model`, and so are ``dtype`` and ``device``. Paths must exist on all
-        machines. The default device is a GPU if the cluster has any.
+        machines. The default device is a GPU if the cluster has one when the job starts.
     :param compression: the default is the model's own.
     :param prefill_actors: processes that hold the model. Each takes ``gpus_per_actor`` (default: 1 on CUDA, 0 on a CPU)
         and ``cpus_per_actor``; on a CPU the latter, rounded up, is also its number of threads.
@@ -95,15 +96,12 @@ def ingest(
     videos = expand_sources(sources)
     sampling = sampling or SamplingConfig()
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
-    run_id = new_run_id()
-    rows: dict[str, IngestRow] = {}
 
-    with ray_cluster(prefill_actors, cpus_per_actor), quiet_ray_data():
+    with ray_cluster(prefill_actors, cpus_per_actor), quiet_ray_data(), running_tracker() as tracker:
         choice = ModelChoice(model, device or _default_device(), dtype)
         gpus = gpus_per_actor if gpus_per_actor is not None else float(choice.device.startswith("cuda"))
         facts = model_facts(choice, sampling, compression, gpus=gpus)
         job = Job(archive, choice, facts, sampling, dry_run, decoder, decode_timeout_s)
-        tracker = start_tracker()
 
         dataset = ray.data.from_items(
             [{"source": video} for video in videos], override_num_blocks=min(len(videos), _PLAN_BLOCKS)
@@ -117,10 +115,9 @@ def ingest(
                 num_gpus=gpus,
             )
 
-        settings = {"model": model, "model_fingerprint": facts.spec.model_fingerprint, "sampling": to_dict(sampling)}
-        settings |= {"compression": to_dict(facts.compression), "index_fp": facts.spec.index_fp}
-        storage = Storage(archive_url, storage_options)
-        log = None if dry_run else Ledger(storage, run_id, settings, Path(ledger) if ledger else None)
+        storage, run_id = Storage(archive_url, storage_options), new_run_id()
+        log = None if dry_run else Ledger(storage, run_id, _settings(job), Path(ledger) if ledger else None)
+        rows: dict[str, IngestRow] = {}
 
         def hear(event: Event) -> None:
             if isinstance(event, RowFinished):
@@ -136,6 +133,18 @@ def ingest(
 
     ordered = tuple(rows[video] for video in videos)
     return IngestSummary(run_id, storage.url, ordered, time.monotonic() - began, log.url if log else "")
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What a ledger says about its run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": job.model.name,
+        "model_fingerprint": job.facts.spec.model_fingerprint,
+        "index_fp": job.facts.spec.index_fp,
+        "sampling": to_dict(job.sampling),
+        "compression": to_dict(job.facts.compression),
+    }
 
 
 def _actor_pool(actors: int, videos: int) -> ActorPoolStrategy:

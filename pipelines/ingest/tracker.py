@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -52,10 +54,15 @@ class Tracker:
         self._stopping = True
 
 
-def start_tracker() -> Any:
+@contextmanager
+def running_tracker() -> Iterator[Any]:
     """The actor's handle. It lives beside the driver, so that losing another machine does not lose it."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(Tracker).options(num_cpus=0, scheduling_strategy=here).remote()
+    tracker = ray.remote(Tracker).options(num_cpus=0, scheduling_strategy=here).remote()
+    try:
+        yield tracker
+    finally:
+        ray.kill(tracker)
 
 
 def report(tracker: Any, event: Event | None = None) -> None:

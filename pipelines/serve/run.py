@@ -145,7 +145,7 @@ def _start_ray(config: ServiceConfig) -> None:
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
         }
-    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
+    ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING, **options)
 
 
 def _bindable(host: str, port: int) -> int:

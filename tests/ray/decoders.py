@@ -1,4 +1,4 @@
-"""Decoders with a will of their own, handed to the ingest. They run in processes that import no torch; nor does this."""
+"""Decoders with a will of their own, for the ingest. They run in processes that import no torch; nor does this."""
 
 from __future__ import annotations
 

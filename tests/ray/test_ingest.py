@@ -199,11 +199,11 @@ def test_what_concerns_the_whole_job_is_raised_before_it_starts(run, clips: Path
 
 def test_ctrl_c_leaves_nothing_unfinished(run, clips: Path, tmp_path: Path):
     def interrupt(event: Event) -> None:
-        if isinstance(event, ChunkDone) and event.source.endswith("225.mp4") and event.done == 2:
+        if isinstance(event, ChunkDone) and event.done == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        run([clips / "225.mp4", clips / "180.mp4"], decoder=slow, on_progress=interrupt)
+        run([clips / "225.mp4"], decoder=slow, on_progress=interrupt)
     archive = tmp_path / "archive"
     assert not list(archive.glob("videos/*/*/manifest.json"))
     assert not list(archive.glob("videos/*/*/attempts/*/*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,9 +40,10 @@ def video(tiny: VideoXL, clip: SyntheticClip, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def answers(tiny: VideoXL, clip: SyntheticClip, video: ResidentVideo) -> Callable[[str], list[tuple[Question, Answer]]]:
-    asked = questions(clip, SEED, count=40)
+    asked = questions(clip, SEED, count=24)
     inner = [question for question in asked if question.kind != "code" or question.chunk not in (0, SCENES - 1)]
 
+    @functools.cache
     def run(select: str) -> list[tuple[Question, Answer]]:
         return [(question, ask(tiny, video, question.text, SelectionConfig(select, 1))) for question in inner]
 
