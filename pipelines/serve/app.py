@@ -1,6 +1,6 @@
 """The service as one Serve application: an ingress in front of engines."""
 
-from __future__ import annotations
+# No postponed annotations here: Serve reads the type of `build_app`'s argument to parse a configuration file into it.
 
 from ray import serve
 from ray.serve.config import RequestRouterConfig

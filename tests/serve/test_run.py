@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.serve import start_service
+from pipelines.serve import build_app, start_service
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.run import check
 from tests.checkpoints import write_random_checkpoint
@@ -24,6 +25,11 @@ from videox2l.errors import ArchiveNotFoundError, ConfigError, FingerprintMismat
 from videox2l.store import Archive
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_serve_can_parse_a_configuration_file_into_the_config() -> None:
+    [parameter] = inspect.signature(build_app).parameters.values()
+    assert parameter.annotation is ServiceConfig  # the class, not its name
 
 
 def test_no_archive(tmp_path: Path) -> None:
