@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from pipelines.ingest.cluster import start_local
+from pipelines.local_ray import start_local
 
 # Logical: two prefill workers and one process that decodes. More would only share the same cores.
 CPUS = 3

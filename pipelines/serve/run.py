@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -18,6 +19,8 @@ import ray
 import typer
 from ray import serve
 
+from pipelines.local_ray import QUIET as QUIET_RAY
+from pipelines.local_ray import start_local
 from pipelines.serve.app import QUIET, build_app
 from pipelines.serve.config import ServiceConfig
 from videox2l.errors import ConfigError, FingerprintMismatchError
@@ -134,18 +137,12 @@ def _check_fit(videos: list[VideoEntry], fingerprint: str, config: ServiceConfig
 
 
 def _start_ray(config: ServiceConfig) -> None:
-    address = os.environ.get("RAY_ADDRESS", "local")
-    options: dict[str, Any] = {}
-    if address == "local":
-        # Ray's workers yield to everything else on the machine (niceness 15). A person waits for these.
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        options = {
-            # Reserve what the replicas ask for even on a smaller machine: they share its cores then.
-            "num_cpus": max(os.cpu_count() or 1, int(config.replicas * config.cpus_per_replica + 0.999)),
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-    ray.init(address=address, log_to_driver=True, logging_level=logging.WARNING, **options)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(**QUIET_RAY)
+    else:
+        # Reserve what the replicas ask for even on a smaller machine: they share its cores then.
+        cpus = max(os.cpu_count() or 1, math.ceil(config.replicas * config.cpus_per_replica))
+        start_local(cpus, OBJECT_STORE_BYTES)
 
 
 def _bindable(host: str, port: int) -> int:
