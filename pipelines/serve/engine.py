@@ -16,7 +16,7 @@ from pipelines.serve.request import Question
 from pipelines.serve.resident import ResidentCache
 from pipelines.serve.threads import batched, iterate_in_thread
 from videox2l.answering import Answer, ResidentVideo, TextDelta, stream_answer
-from videox2l.errors import CorruptDataError
+from videox2l.errors import CorruptDataError, VideoX2LError
 from videox2l.models import load_model
 from videox2l.store import Archive
 
@@ -42,15 +42,19 @@ class Engine:
         """Answers as soon as the model is loaded."""
         return EngineInfo(self._model.identity.fingerprint, self._model.context_length)
 
-    async def answer(self, question: Question) -> AsyncIterator[Event]:
+    async def answer(self, question: Question) -> AsyncIterator[Event | VideoX2LError]:
         """Pieces of text and, last, the :class:`Answer`. ``question.video`` is an id.
 
-        Raises what :func:`videox2l.stream_answer` does, before the first piece. Ends its work when it is cancelled.
+        A user's error comes as an item: raised, it would fill Serve's log with a traceback for every typing error.
+        Ends its work when it is cancelled.
         """
         work = partial(self._answer, question, time.perf_counter())
         async with aclosing(iterate_in_thread(work, self._threads)) as events:
-            async for event in events:
-                yield event
+            try:
+                async for event in events:
+                    yield event
+            except VideoX2LError as error:
+                yield error
 
     def _answer(self, question: Question, arrived: float) -> Generator[Event, None, None]:
         started = time.perf_counter()

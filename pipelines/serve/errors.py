@@ -58,6 +58,8 @@ def describe(error: Exception) -> tuple[int, ErrorBody, dict[str, str]]:
     """HTTP status, error document and headers for ``error``; logs what is not a user's."""
     error = unwrap(error)
     if isinstance(error, VideoX2LError):
+        if error.http_status >= 500:
+            logger.error("%s: %s", type(error).__name__, error)
         return error.http_status, _user_error(error), {}
     if isinstance(error, RequestValidationError):
         return 400, _validation_error(error), {}

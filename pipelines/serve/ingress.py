@@ -32,6 +32,7 @@ from pipelines.serve.schema import (
     VideoList,
 )
 from videox2l.answering import Answer
+from videox2l.errors import VideoX2LError
 from videox2l.store import Archive, VideoEntry
 
 # An engine that is up answers at once; a probe that waits longer keeps a balancer waiting.
@@ -94,18 +95,19 @@ class Ingress:
         question = await self._resolve(read_question(request))
         answering = self._engine.options(stream=True, session_id=question.video).answer.remote(question)
         completion = Completion(self._model)
+        events = _raise_errors(answering)
         try:
             # Errors show before the first item; taken here, they are still an HTTP status of their own.
-            first: Event = await anext(answering)
+            first = await anext(events)
             if not request.stream:
-                answer = await _last(first, answering)
+                answer = await _last(first, events)
                 return JSONResponse(completion.whole(answer).model_dump())
         except BaseException:
             answering.cancel()
             raise
         include_usage = request.stream_options is not None and request.stream_options.include_usage
-        events = _server_sent_events(completion, first, answering, include_usage=include_usage)
-        return StreamingResponse(events, media_type="text/event-stream", headers=_STREAM_HEADERS)
+        stream = _server_sent_events(completion, _chain(first, events), answering, include_usage=include_usage)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
     @app.get("/v1/models", response_model=ModelList, responses={503: _ERRORS[503]})
     async def models(self) -> ModelList:
@@ -165,6 +167,19 @@ class Ingress:
         return info
 
 
+async def _raise_errors(answering: AsyncIterator[Event | VideoX2LError]) -> AsyncIterator[Event]:
+    async for event in answering:
+        if isinstance(event, VideoX2LError):
+            raise event
+        yield event
+
+
+async def _chain(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    yield first
+    async for event in rest:
+        yield event
+
+
 async def _last(first: Event, rest: AsyncIterator[Event]) -> Answer:
     last = first
     async for event in rest:
@@ -174,15 +189,10 @@ async def _last(first: Event, rest: AsyncIterator[Event]) -> Answer:
 
 
 async def _server_sent_events(
-    completion: Completion, first: Event, answering: Any, *, include_usage: bool
+    completion: Completion, events: AsyncIterator[Event], answering: Any, *, include_usage: bool
 ) -> AsyncIterator[str]:
-    async def events() -> AsyncIterator[Event]:
-        yield first
-        async for event in answering:
-            yield event
-
     try:
-        async for chunk in completion.chunks(events(), include_usage=include_usage):
+        async for chunk in completion.chunks(events, include_usage=include_usage):
             yield f"data: {chunk.model_dump_json()}\n\n"
         yield "data: [DONE]\n\n"
     except Exception as error:  # the status is sent; clients know an event with `error` and raise it
