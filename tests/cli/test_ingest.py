@@ -15,7 +15,7 @@ BAD = {
     "an empty folder": ("ingest", ["{tmp}/empty", "--archive", "{tmp}/archive"], "no videos"),
     "negative sampling": ("ingest", ["{text}", "--archive", "{tmp}/archive", "--fps", "-1"], "fps"),
     "absurd ratio": ("ingest", ["{text}", "--archive", "{tmp}/archive", "--high-ratio", "0"], "high_ratio"),
-    "unknown model": ("ingest", ["{text}", "--archive", "{tmp}/archive", "--model", "none", "--low-ratio", "2"], "none"),
+    "unknown model": ("ingest", ["{text}", "--archive", "{tmp}/new", "--model", "none", "--low-ratio", "2"], "none"),
     "unwritable archive": ("ingest", ["{text}", "--archive", "/proc/archive"], "archive"),
     "an archive under a file": ("ingest", ["{text}", "--archive", "{text}/archive"], "archive"),
     "no archive to serve": ("serve", ["--archive", "{tmp}/archive"], "no archive"),
