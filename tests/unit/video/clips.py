@@ -7,7 +7,8 @@ a wrong or damaged frame is told from the right one after any codec, pixel forma
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -55,6 +56,20 @@ def _checksum(number: int) -> int:
     return ((number >> 8) ^ (number >> 4) ^ number ^ 0b1010) & 0xF
 
 
+@contextmanager
+def _ordinary_scheduling() -> Iterator[None]:
+    """Put the process back among the ordinary ones afterwards.
+
+    Run by root, SVT-AV1 makes the whole process a real-time one, and every process that it starts from then on: two of
+    them that wait for each other in a busy loop stop the machine.
+    """
+    policy, parameter = os.sched_getscheduler(os.getpid()), os.sched_getparam(os.getpid())
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(os.getpid(), policy, parameter)
+
+
 def write_numbered_clip(
     path: Path,
     *,
@@ -78,7 +93,7 @@ def write_numbered_clip(
     (left to right) are what the file's metadata asks a player to do; the stored picture is turned the other way, so
     that the numbers are upright for one that obeys. ``audio_s`` adds that many seconds of silence.
     """
-    with av.open(str(path), "w", container_options=dict(container_options or {})) as output:
+    with _ordinary_scheduling(), av.open(str(path), "w", container_options=dict(container_options or {})) as output:
         stream = output.add_stream(codec, rate=rate, options=dict(options or {}))
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.codec_context.time_base = time_base
