@@ -58,7 +58,7 @@ def write_random_checkpoint(
         "beacon_param": ["q", "k", "v"],
         "beacon_sink_size": 0,
         "beacon_ratio": [2, 4, 8],
-        "mm_vision_tower": "/home/authors/clip-vit-large-patch14-336",
+        "mm_vision_tower": "a/path/of/the/authors/clip-vit-large-patch14-336",
         "mm_projector_type": "mlp2x_gelu",
         "mm_hidden_size": VISION["hidden_size"],
         "mm_vision_select_layer": -2,
