@@ -14,36 +14,45 @@ def train_tiny(
     work: Annotated[Path, typer.Option(help="Rendered frames and state; a second run goes on from here.")] = Path(
         "runs/tiny"
     ),
-    minutes: Annotated[float | None, typer.Option(help="Time for the language model. Default: 75.", min=0.1)] = None,
-    steps: Annotated[int | None, typer.Option(help="Instead: a number of steps, which repeats exactly.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of the language model. Default: as many as the bundled one had.", min=1)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: all cores.", min=1)] = None,
+    threads: Annotated[
+        int, typer.Option(help="CPU threads. More are faster; results repeat bit for bit with as many only.", min=1)
+    ] = 1,
     smoke: Annotated[bool, typer.Option("--smoke", help="Run through everything quickly, learning nothing.")] = False,
 ) -> None:
     """Train the bundled tiny model on synthetic clips and write its model card.
 
-    Ctrl-C is safe: the same command goes on where it stopped.
+    Without options it makes the bundled checkpoint again, from nothing. Ctrl-C is safe: the same command goes on where
+    it stopped.
 
-    `videox2l train-tiny --minutes 75 --out my-tiny`  then  `videox2l ask clip.mp4 "…" --model my-tiny`
+    `videox2l train-tiny --out my-tiny`  then  `videox2l ask clip.mp4 "…" --model my-tiny`
     """
     import torch
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    from videox2l.training.run import SMOKE, Setting
+    from videox2l.training.run import SMOKE, STEPS, Setting
     from videox2l.training.run import train_tiny as train
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads)
     console = Console(highlight=False)
+    bar = Progress(
+        TextColumn("language model"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=console
+    )
+    task = bar.add_task("", total=1.0)
     try:
-        train(
-            out,
-            work=work,
-            steps=steps,
-            minutes=minutes,
-            seed=seed,
-            setting=SMOKE if smoke else Setting(),
-            report=lambda line: console.print(line, markup=False),
-        )
+        with bar:
+            train(
+                out,
+                work=work,
+                steps=steps or STEPS,
+                seed=seed,
+                setting=SMOKE if smoke else Setting(),
+                report=lambda line: console.print(line, markup=False),
+                progress=lambda used: bar.update(task, completed=used),
+            )
     except KeyboardInterrupt:
         console.print(f"stopped; the same command goes on from {work}")
         raise

@@ -28,13 +28,14 @@ class TokenBank:
 
 @dataclass(frozen=True)
 class Batch:
-    """Visual tokens [B, C, W, N] of B clips, and J questions about each.
+    """Visual tokens [B, C, W, N] of B clips, what they show, and J questions about each.
 
     ``ids_BJT`` holds question and answer; ``wanted_BJT`` marks the rows whose next token belongs to the answer, and
     ``targets_X`` is that token for each marked row in order.
     """
 
     visual_BCWN: torch.Tensor
+    shown: list[SyntheticClip]
     questions: list[list[Question]]
     ids_BJT: torch.Tensor
     wanted_BJT: torch.Tensor
@@ -134,4 +135,4 @@ def sample_batch(
         for clip in shown
     ]
     ids, wanted, targets = encoder.rows(asked)
-    return Batch(visual_BCWN, asked, ids, wanted, targets)
+    return Batch(visual_BCWN, shown, asked, ids, wanted, targets)

@@ -34,7 +34,7 @@ _MAX_GAP = 300
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the curriculum. It ends when codes are read well enough, or at ``end`` of the whole budget.
+    """A part of the curriculum. It ends when codes are read well enough, or at this share (``end``) of all steps.
 
     ``scenes``: clip lengths, drawn uniformly. ``modes``: weights. ``ratios``: which of the uniform ratios are drawn.
     ``hard_share``: of the absent keys asked for, how many share colour and shape with the clip. ``leave_at``: running

@@ -30,28 +30,12 @@ _LEARNING_RATE = 1.5e-3
 _BETAS = (0.9, 0.98)
 _WEIGHT_DECAY = 0.01
 _WARMUP_STEPS = 60
-_CONSTANT_SHARE = 0.6  # of the budget at the full rate, then cosine
+_CONSTANT_SHARE = 0.6  # of the steps at the full rate, then cosine
 _FINAL_RATE = 0.01
 _EMA = 0.95  # running accuracies: the last twenty steps or so
 _EMBEDDING_STD = 0.2  # near the visual tokens' size, so that neither kind drowns the other in the residual stream
 _LIKENESS = 0.5  # of a query head's starting weights to its key head's; at 1 every row would look at itself only
 _STATE_FILE = "language-state.pt"
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long to train: ``steps``, or ``minutes`` of wall-clock time. A resumed run counts what it had used."""
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    def used(self, step: int, seconds: float) -> float:
-        """Share of the budget that is used up, from 0 to 1."""
-        if self.steps is not None:
-            return min(1.0, step / self.steps)
-        if self.minutes is None:
-            raise ValueError("a budget needs steps or minutes")
-        return min(1.0, seconds / 60 / self.minutes)
 
 
 @dataclass
@@ -133,12 +117,12 @@ class LanguageTrainer:
         tokenizer: PreTrainedTokenizerFast,
         bank: TokenBank,
         *,
-        budget: Budget,
+        steps: int,
         seed: int,
         folder: Path,
         stages: tuple[Stage, ...] = STAGES,
     ) -> None:
-        self.network, self.bank, self.budget, self.folder, self.stages = network, bank, budget, folder, stages
+        self.network, self.bank, self.steps, self.folder, self.stages = network, bank, steps, folder, stages
         self.encoder = QuestionEncoder(tokenizer)
         self.pointing = Pointing(network, tokenizer)
         self.prompt_P = torch.tensor(prefix_ids(tokenizer))
@@ -161,7 +145,7 @@ class LanguageTrainer:
         *,
         save_every_s: float = 120.0,
     ) -> None:
-        """Run until the budget is used up. On Ctrl-C the state is saved before the interrupt goes on."""
+        """Run to the last step. On Ctrl-C the state is saved before the interrupt goes on."""
         last_save = time.monotonic()
         try:
             while self.used < 1.0:
@@ -178,7 +162,8 @@ class LanguageTrainer:
 
     @property
     def used(self) -> float:
-        return self.budget.used(self.progress.step, self.progress.seconds)
+        """Share of the steps that are done, from 0 to 1."""
+        return min(1.0, self.progress.step / self.steps)
 
     def _step(self) -> float:
         self._advance_stage()

@@ -108,21 +108,23 @@ def _training(results: dict[str, Any]) -> str:
     training, vision = results["training"], dict(results["vision"])
     error = vision.pop("alignment error")
     facts = ", ".join(f"{name} {_share(value)}" for name, value in vision.items())
-    remark = f"\n{training['remark']}\n" if "remark" in training else ""
     return f"""\
 ## Training
 
-`videox2l train-tiny`, seed {training["seed"]}. Vision first: linear heads on each visual token learn what it shows
-(right on held-out frames: {facts}), then tokens are drawn to sums of orthogonal vectors, one for each fact
-(held-out error {error:.3f} of their energy). Then {training["steps"]} steps of the language model and VSTs, vision
-frozen, in {training["minutes"]} minutes on {training["threads"]} CPU threads. Beside the answers, eight attention heads
-are trained to look where the answer is (`training/pointing.py`); strong compression is trained mostly with gist
-questions.
+This command makes it, from nothing:
 
-`training_log.json` has the curve, `evaluation.json` all numbers above. With `--steps` and the same machine, library
-versions and thread count a run repeats bit for bit; with `--minutes`, as here, the schedule follows the clock and only
-the kind of result repeats. Weights are stored in half precision, and evaluated so.
-{remark}"""
+    videox2l train-tiny --steps {training["steps"]} --seed {training["seed"]} --threads {training["threads"]}
+
+Vision first: linear heads on each visual token learn what it shows, right on held-out frames:
+{facts}.
+Then tokens are drawn to sums of orthogonal vectors, one for each fact (held-out error {error:.3f} of their energy).
+Then the language model and VSTs are trained, vision frozen: {training["minutes"]} minutes here. Beside the answers,
+attention heads are trained to look where the answer is (`training/pointing.py`); strong compression is trained mostly
+with gist questions.
+
+`training_log.json` has the curve, `evaluation.json` all numbers above. The same processor, library versions and thread
+count repeat a run bit for bit. Weights are stored in half precision, and evaluated so.
+"""
 
 
 def _share(value: float) -> str:

@@ -20,7 +20,7 @@ from videox2l.models.video_xl.vst import vst_layout
 from videox2l.training.clips import Batch
 from videox2l.training.model_config import TOKENS_PER_CHUNK, TOKENS_PER_FRAME
 from videox2l.training.parallel_prefill import ChunkPlan, LayerMemory
-from videox2l.video.synthetic import KEYS, Question
+from videox2l.video.synthetic import KEYS, Question, SyntheticClip
 
 COLOUR_HEAD, SHAPE_HEAD = (1, 0), (1, 1)
 """(layer, query head) that look for the question's colour and shape words: not in the first layer, so that a word can
@@ -29,12 +29,16 @@ look at the video first."""
 EVIDENCE_HEADS = ((2, 0), (2, 1), (3, 0))
 """Heads that look for the memory tokens of the asked second of the asked scene."""
 
-ORDER_HEADS = ((2, 2), (3, 1))
+ORDER_HEADS = ((2, 2), (3, 2))
 """Heads that look for the scene that is the answer to an order question: the next, the first or the last."""
 
-PREVIOUS_HEAD = (1, 3)
-"""Head by which a chunk's VSTs look at the chunk before, so that a scene can know what it comes after. In the second
-layer, because in the first all VSTs are still alike."""
+AFTER_SHAPE_HEAD = (2, 3)
+"""Head that looks for every scene after one of the asked shape. Without it a scene only ever learned the colour of the
+scene before: that alone earns most of what the order heads can earn, and leaves little to gain from the shape."""
+
+PREVIOUS_HEADS = ((1, 1), (1, 3))
+"""Heads by which a chunk's VSTs look at the chunk before, so that a scene can know what it comes after. In the second
+layer, because in the first all VSTs are still alike; one for each KV head, to have both heads' values to tell it by."""
 
 _ORDER_KINDS = ("after", "first", "last")
 _WEIGHT = 0.15  # of each head's loss beside that of the answers
@@ -92,6 +96,11 @@ class Pointing:
             asking_BJT = rows_BJT & is_theirs_BJ[..., None]
             for head in heads:
                 total = total + self._mass_loss(head, looks, memories, asking_BJT, target_BJM, None)
+        is_after_BJ = torch.tensor([[question.kind == "after" for question in q] for q in batch.questions])
+        if is_after_BJ.any():
+            shape_BJM = after_shape_places(batch.shown, batch.questions, ratios, prompt_tokens)
+            asking_BJT = rows_BJT & is_after_BJ[..., None]
+            total = total + self._mass_loss(AFTER_SHAPE_HEAD, looks, memories, asking_BJT, shape_BJM, None)
         return _WEIGHT * total
 
     def previous_loss(
@@ -102,10 +111,21 @@ class Pointing:
         prompt_tokens: int,
     ) -> torch.Tensor:
         """The weighted loss of VSTs not looking at the previous chunk; ``looks`` as :func:`prefill` collects them."""
-        chunks = len(plan.ratios)
-        if chunks < 2:
+        if len(plan.ratios) < 2:
             return torch.zeros(())
-        layer, query_head = PREVIOUS_HEAD
+        losses = [self._previous_loss(head, memories, looks, plan, prompt_tokens) for head in PREVIOUS_HEADS]
+        return _WEIGHT * torch.stack(losses).sum()
+
+    def _previous_loss(
+        self,
+        head: tuple[int, int],
+        memories: Sequence[LayerMemory],
+        looks: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        plan: ChunkPlan,
+        prompt_tokens: int,
+    ) -> torch.Tensor:
+        layer, query_head = head
+        chunks = len(plan.ratios)
         queries_BQCRD, keys_BHCRD = looks[layer]
         kv_head = query_head * keys_BHCRD.shape[1] // queries_BQCRD.shape[1]
         queries_BCVD = queries_BQCRD[:, query_head, 1:, plan.raw_tokens :] * self._layers[layer].self_attn.scaling
@@ -119,7 +139,7 @@ class Pointing:
         missed_BCV = torch.logsumexp(scores, -1) - torch.logsumexp(target, -1)
         counts_C = torch.bincount(chunk_of_M, minlength=chunks)[1:]
         is_vst_CV = torch.arange(plan.vsts) < counts_C[:, None]  # the others are padding
-        return _WEIGHT * missed_BCV[:, is_vst_CV].mean()
+        return missed_BCV[:, is_vst_CV].mean()
 
     def _mass_loss(
         self,
@@ -156,6 +176,36 @@ class Pointing:
         return (everything - torch.logsumexp(target, dim=1)).mean()
 
 
+def after_shape_places(
+    shown: Sequence[SyntheticClip],
+    questions: Sequence[Sequence[Question]],
+    ratios: Sequence[int] | None,
+    prompt_tokens: int,
+) -> torch.Tensor:
+    """Which memory tokens [B, J, M] belong to a scene that follows one of the asked shape; "after" questions only."""
+    edges = chunk_edges(len(shown[0].scenes), ratios, prompt_tokens)
+    places = torch.zeros(len(questions), len(questions[0]), edges[-1], dtype=torch.bool)
+    for clip, of_clip in enumerate(questions):
+        scenes = shown[clip].scenes
+        for index, question in enumerate(of_clip):
+            if question.kind != "after" or question.chunk is None:
+                continue
+            asked = scenes[question.chunk - 1].shape
+            for chunk in range(1, len(scenes)):
+                if scenes[chunk - 1].shape == asked:
+                    places[clip, index, edges[chunk] : edges[chunk + 1]] = True
+    return places
+
+
+def chunk_edges(chunks: int, ratios: Sequence[int] | None, prompt_tokens: int) -> list[int]:
+    """Where each chunk's memory tokens start, and the end of the last."""
+    edges = [prompt_tokens]
+    for chunk in range(chunks):
+        tokens = len(vst_layout(TOKENS_PER_CHUNK, ratios[chunk], "close").vst_rows) if ratios else TOKENS_PER_CHUNK
+        edges.append(edges[-1] + tokens)
+    return edges
+
+
 def evidence_spans(
     questions: Sequence[Sequence[Question]], ratios: Sequence[int] | None, prompt_tokens: int
 ) -> torch.Tensor:
@@ -163,9 +213,7 @@ def evidence_spans(
 
     For a code what summarises the asked second, for an order question all of its scene; empty for other questions.
     """
-    starts = [prompt_tokens]
-    for ratio in ratios or ():
-        starts.append(starts[-1] + len(vst_layout(TOKENS_PER_CHUNK, ratio, "close").vst_rows))
+    starts = chunk_edges(len(ratios or ()), ratios, prompt_tokens)
 
     def span(question: Question) -> tuple[int, int]:
         if question.chunk is None or question.kind not in ("code", *_ORDER_KINDS):

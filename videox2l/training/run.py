@@ -23,7 +23,7 @@ from videox2l.training.curriculum import STAGES, Stage
 from videox2l.training.evaluation import Effort, evaluate
 from videox2l.training.files import silent
 from videox2l.training.frame_bank import FrameBank, load_or_render_bank
-from videox2l.training.language import Budget, LanguageTrainer
+from videox2l.training.language import LanguageTrainer
 from videox2l.training.model_card import write_model_card
 from videox2l.training.model_config import new_network, raw_config
 from videox2l.training.tokenizer import train_tokenizer
@@ -62,7 +62,9 @@ SMOKE = Setting(
 )
 """Runs through everything in well under a minute and learns next to nothing: for tests."""
 
-_DEFAULT_MINUTES = 75.0
+STEPS = 3300
+"""Language model steps of the bundled checkpoint."""
+
 _LOG_EVERY_S = 10.0
 
 
@@ -70,8 +72,7 @@ def train_tiny(
     out: Path,
     *,
     work: Path,
-    steps: int | None = None,
-    minutes: float | None = None,
+    steps: int = STEPS,
     seed: int = 0,
     setting: Setting | None = None,
     report: Callable[[str], None] = silent,
@@ -79,14 +80,11 @@ def train_tiny(
 ) -> dict[str, Any]:
     """Train the tiny model into ``out``; a second call with the same ``work`` folder goes on where the first stopped.
 
-    ``steps`` or ``minutes`` limit the language model's training (default 75 minutes), whose length decides how good the
-    model gets. Everything random follows from ``seed``; with ``steps`` the same machine, library versions and number
-    of threads give the same weights bit for bit, with ``minutes`` they do not, since the schedule follows the clock.
-    ``report`` gets lines to show, ``progress`` after every step the share of the budget used. Returns the evaluation's
-    results.
+    ``steps`` of the language model decide how good it gets. Everything random follows from ``seed``: equal processors,
+    library versions and numbers of threads give equal weights, bit for bit. ``report`` gets lines to show,
+    ``progress`` after every step the share of the steps done. Returns the evaluation's results.
     """
     setting = setting or Setting()
-    budget = Budget(steps, None if steps is not None else minutes or _DEFAULT_MINUTES)
     work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     tokenizer = train_tokenizer()
@@ -97,7 +95,7 @@ def train_tiny(
     held_out = load_or_render_bank(work, renderings=setting.held_out_renderings, held_out=True, keys=setting.keys)
     vision_accuracy = _vision_stage(network, training, held_out, setting, seed, work, report)
     bank = _token_bank(network, training, work / "tokens-training.safetensors")
-    trainer = LanguageTrainer(network, tokenizer, bank, budget=budget, seed=seed, folder=work, stages=setting.stages)
+    trainer = LanguageTrainer(network, tokenizer, bank, steps=steps, seed=seed, folder=work, stages=setting.stages)
     log = TrainingLog(work / "training-log.jsonl", report)
 
     def on_step(trainer: LanguageTrainer, loss: float) -> None:

@@ -10,14 +10,15 @@ from videox2l.training.parallel_prefill import LayerMemory, plan_chunks
 from videox2l.training.pointing import (
     COLOUR_HEAD,
     EVIDENCE_HEADS,
-    PREVIOUS_HEAD,
+    PREVIOUS_HEADS,
     SHAPE_HEAD,
     Look,
     Pointing,
+    after_shape_places,
     evidence_spans,
 )
 from videox2l.training.tokenizer import train_tokenizer
-from videox2l.video.synthetic import Question
+from videox2l.video.synthetic import Question, Scene, SyntheticClip
 
 PROMPT = 14
 
@@ -55,7 +56,7 @@ def setup():
     network = new_network(raw_config(tokenizer))
     question = code(1, 2)
     ids, wanted, targets = QuestionEncoder(tokenizer).rows([[question]])
-    batch = Batch(torch.zeros(1, 2, TOKENS_PER_CHUNK, 128), [[question]], ids, wanted, targets)
+    batch = Batch(torch.zeros(1, 2, TOKENS_PER_CHUNK, 128), [], [[question]], ids, wanted, targets)
     assert len(prefix_ids(tokenizer)) == PROMPT
     return tokenizer, Pointing(network, tokenizer), batch
 
@@ -96,7 +97,7 @@ def test_loss_is_large_when_evidence_heads_look_at_another_scene(setup) -> None:
 def test_vsts_look_at_the_previous_chunk(setup) -> None:
     _, pointing, _ = setup
     plan = plan_chunks([2, 4, 16], TOKENS_PER_CHUNK, PROMPT)
-    layer, head = PREVIOUS_HEAD
+    (layer, _), heads = PREVIOUS_HEADS[0], [head for _, head in PREVIOUS_HEADS]
     chunk_of_memory = plan.memory_rows_M // plan.vsts
 
     def loss(shift: int) -> float:
@@ -105,10 +106,25 @@ def test_vsts_look_at_the_previous_chunk(setup) -> None:
         memory[0, :, torch.arange(PROMPT, memory.shape[2]), chunk_of_memory] = 10.0
         queries = torch.zeros(1, 4, 3, TOKENS_PER_CHUNK + plan.vsts, 32)
         for chunk in range(3):
-            queries[0, head, chunk, :, (chunk - shift) % 32] = 10.0
+            queries[0, heads, chunk, :, (chunk - shift) % 32] = 10.0
         own = torch.zeros(1, 2, 3, TOKENS_PER_CHUNK + plan.vsts, 32)
         looks = [(queries, own)] * (layer + 1)
         return float(pointing.previous_loss([LayerMemory(memory, memory)] * (layer + 1), looks, plan, PROMPT))
 
     assert loss(1) < 1e-3
     assert loss(2) > 0.3
+
+
+def test_scenes_after_one_of_the_asked_shape_are_marked() -> None:
+    clip = SyntheticClip(
+        tuple(
+            Scene(colour, shape, ((1, 2, 3),) * 8)
+            for colour, shape in (("red", "circle"), ("blue", "star"), ("green", "circle"), ("pink", "moon"))
+        )
+    )
+    after = Question("after", "What follows the red circle scene?", "the blue star", 1)
+    other = Question("first", "Which scene comes first?", "the red circle", 0)
+    ratios = [2, 16, 16, 2]  # 16, 2, 2 and 16 tokens
+    marked = after_shape_places([clip], [[after, other]], ratios, PROMPT)
+    assert marked[0, 0].nonzero()[:, 0].tolist() == [PROMPT + 16, PROMPT + 17, *range(PROMPT + 20, PROMPT + 36)]
+    assert not marked[0, 1].any()

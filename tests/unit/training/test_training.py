@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from videox2l.models.video_xl.checkpoint import load_network
 from videox2l.training.clips import TokenBank
 from videox2l.training.curriculum import FIRST_VST_STAGE, Stage
-from videox2l.training.language import Budget, LanguageTrainer, copy_into_vsts
+from videox2l.training.language import LanguageTrainer, copy_into_vsts
 from videox2l.training.model_config import new_network, raw_config
 from videox2l.training.run import SMOKE, train_tiny
 from videox2l.training.tokenizer import train_tokenizer
@@ -36,9 +36,7 @@ def bank() -> TokenBank:
 def trainer(tokenizer, bank, folder: Path, steps: int) -> LanguageTrainer:
     torch.manual_seed(0)
     network = new_network(raw_config(tokenizer))
-    return LanguageTrainer(
-        network, tokenizer, bank, budget=Budget(steps=steps), seed=0, folder=folder, stages=ONE_SCENE
-    )
+    return LanguageTrainer(network, tokenizer, bank, steps=steps, seed=0, folder=folder, stages=ONE_SCENE)
 
 
 def test_language_loss_falls(tokenizer, bank, tmp_path) -> None:
@@ -81,13 +79,6 @@ def test_vsts_start_as_the_ordinary_projections(tokenizer) -> None:
     for layer, vst in zip(network.language_model.model.layers, network.vst.layers, strict=True):
         assert torch.equal(vst.k_proj.weight, layer.self_attn.k_proj.weight)
         assert vst.k_proj.weight.data_ptr() != layer.self_attn.k_proj.weight.data_ptr()
-
-
-def test_a_budget_needs_steps_or_minutes() -> None:
-    assert Budget(steps=10).used(5, 1e9) == 0.5
-    assert Budget(minutes=2).used(10**9, 60) == 0.5
-    with pytest.raises(ValueError, match="steps or minutes"):
-        Budget().used(0, 0)
 
 
 @pytest.mark.timeout(280)
