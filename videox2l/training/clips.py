@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +14,10 @@ from transformers import PreTrainedTokenizerFast
 from videox2l.models.video_xl.prompt import END_OF_TURN, question_ids
 from videox2l.video.synthetic import KEYS, SECONDS_PER_SCENE, Question, QuestionKind, Scene, SyntheticClip, ask
 
-# How questions other than codes are divided. What comes after is the slowest to learn.
-GIST_MIX: dict[QuestionKind, float] = {"exists": 0.22, "after": 0.66, "first": 0.06, "last": 0.06}
+KindMix = Mapping[QuestionKind, float]
+"""How questions other than codes are divided: shares by kind, 1 in all."""
+
+EVEN_MIX: KindMix = {"exists": 0.25, "after": 0.25, "first": 0.25, "last": 0.25}
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,12 @@ def compose_clips(
     return tokens.flatten(2, 3), shown
 
 
-def random_kind(rng: np.random.Generator, scenes: int, code_share: float) -> QuestionKind:
+def random_kind(rng: np.random.Generator, scenes: int, code_share: float, gist: KindMix) -> QuestionKind:
     """A code with this probability, else by the mix of the others; a clip of one scene has nothing "after"."""
     if rng.random() < code_share:
         return "code"
-    kinds = list(GIST_MIX)
-    kind = kinds[int(rng.choice(len(kinds), p=list(GIST_MIX.values())))]
+    kinds = list(gist)
+    kind = kinds[int(rng.choice(len(kinds), p=list(gist.values())))]
     return "code" if kind == "after" and scenes < 2 else kind
 
 
@@ -120,16 +122,17 @@ def sample_batch(
     code_scenes: Sequence[int] | None = None,
     hard_share: float = 1.0,
     code_share: float = 0.5,
+    gist: KindMix = EVEN_MIX,
 ) -> Batch:
     """A random training batch.
 
     ``code_scenes`` restricts which scenes' codes are asked for; ``hard_share`` of absent keys are hard ones;
-    ``code_share`` of the questions ask for codes.
+    ``code_share`` of the questions ask for codes, the others are drawn from ``gist``.
     """
     visual_BCWN, shown = compose_clips(bank, clips, scenes, rng)
     asked = [
         [
-            ask(clip, random_kind(rng, scenes, code_share), rng, code_scenes=code_scenes, hard_share=hard_share)
+            ask(clip, random_kind(rng, scenes, code_share, gist), rng, code_scenes=code_scenes, hard_share=hard_share)
             for _ in range(questions)
         ]
         for clip in shown

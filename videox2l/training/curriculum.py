@@ -8,11 +8,12 @@ And what is wanted at question time, a memory of mixed ratios, has to be seen in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
 
+from videox2l.training.clips import KindMix
 from videox2l.training.model_config import LOW_RATIO, TRAINED_RATIOS
 
 _T = TypeVar("_T")
@@ -28,6 +29,10 @@ _ASK_RELOADED_SHARE = 0.8
 # Share of code questions. Behind strong compression few digits can be told; questions there are mostly about the gist.
 _CODE_SHARE, _CODE_SHARE_STRONG = 0.4, 0.15
 _STRONG_RATIO = 16
+# Questions other than codes. Finding scenes comes first: what comes after one cannot be learned without, and asking for
+# it from the start made everything slower. Later it is asked for most, because it takes longest.
+FIND_SCENES: KindMix = {"exists": 0.6, "after": 0.2, "first": 0.1, "last": 0.1}
+ORDER_SCENES: KindMix = {"exists": 0.22, "after": 0.6, "first": 0.09, "last": 0.09}
 _GAP_SHARE = 0.2  # of the steps leave out positions, to show distances longer than the clips
 _MAX_GAP = 300
 
@@ -38,7 +43,8 @@ class Stage:
 
     ``scenes``: clip lengths, drawn uniformly. ``modes``: weights. ``ratios``: which of the uniform ratios are drawn.
     ``hard_share``: of the absent keys asked for, how many share colour and shape with the clip. ``leave_at``: running
-    share of right digits, in the stage's easiest mode, that ends the stage early.
+    share of right digits, in the stage's easiest mode, that ends the stage early. ``gist``: questions other than codes.
+    ``order``: whether heads are told where the answers to questions of order lie.
     """
 
     name: str
@@ -48,19 +54,23 @@ class Stage:
     leave_at: float | None = None
     ratios: tuple[int, ...] = TRAINED_RATIOS
     hard_share: float = 0.3
+    gist: KindMix = field(default_factory=lambda: FIND_SCENES)
+    order: bool = False
 
 
 STAGES: tuple[Stage, ...] = (
     Stage("one scene, uncompressed", (1,), {"full": 1.0}, end=0.08, leave_at=0.93),
     Stage("two scenes, uncompressed", (1, 2, 2), {"full": 1.0}, end=0.15, leave_at=0.9),
     Stage("VSTs", (1, 2, 2, 4), {"full": 0.2, "uniform": 0.8}, end=0.27, leave_at=0.9, ratios=(2, 2, 4)),
-    Stage("more scenes", (2, 4, 4, 8), {"full": 0.1, "uniform": 0.5, "bi-level": 0.2, "mixed": 0.2}, end=0.4),
+    Stage("more scenes", (2, 4, 4, 8), {"full": 0.1, "uniform": 0.5, "bi-level": 0.2, "mixed": 0.2}, end=0.36),
     Stage(
         "long clips",
         (2, 4, 4, 8, 8, 16, 32, 64),
         {"full": 0.06, "uniform": 0.46, "bi-level": 0.33, "mixed": 0.15},
         end=1.0,
         hard_share=0.6,
+        gist=ORDER_SCENES,
+        order=True,
     ),
 )
 FIRST_VST_STAGE = 2

@@ -178,6 +178,7 @@ class LanguageTrainer:
             code_scenes=plan.code_scenes,
             hard_share=self.stages[self.progress.stage].hard_share,
             code_share=plan.code_share,
+            gist=self.stages[self.progress.stage].gist,
         )
         rate = self._rate()
         for group in self.optimizer.param_groups:
@@ -195,6 +196,7 @@ class LanguageTrainer:
 
     def _forward(self, batch: Batch, plan: StepPlan) -> tuple[torch.Tensor, torch.Tensor]:
         pointing = torch.zeros(())
+        order = self.stages[self.progress.stage].order
         if plan.ratios is None:
             memories, start = full_attention_memory(self.network, self.prompt_P, batch.visual_BCWN)
         else:
@@ -202,15 +204,16 @@ class LanguageTrainer:
             seen: list[tuple[torch.Tensor, torch.Tensor]] = []
             memories = prefill(self.network, self.prompt_P, batch.visual_BCWN, chunks, looks_out=seen)
             start = chunks.end
-            pointing = self.pointing.previous_loss(memories, seen, chunks, len(self.prompt_P))
-            self._note("previous loss", pointing.item())
+            if order:
+                pointing = self.pointing.previous_loss(memories, seen, chunks, len(self.prompt_P))
+                self._note("previous loss", pointing.item())
         queries: list[torch.Tensor] = []
         keys: list[torch.Tensor] = []
         logits = answer_logits(
             self.network, memories, start, batch.ids_BJT, batch.wanted_BJT, queries_out=queries, keys_out=keys
         )
         looks = [Look(*pair) for pair in zip(queries, keys, strict=True)]
-        questions = self.pointing.loss(batch, memories, looks, plan.ratios, len(self.prompt_P))
+        questions = self.pointing.loss(batch, memories, looks, plan.ratios, len(self.prompt_P), order=order)
         self._note("pointing loss", questions.item())
         return logits, pointing + questions
 

@@ -29,7 +29,7 @@ look at the video first."""
 EVIDENCE_HEADS = ((2, 0), (2, 1), (3, 0))
 """Heads that look for the memory tokens of the asked second of the asked scene."""
 
-ORDER_HEADS = ((2, 2), (3, 2))
+ORDER_HEADS = ((2, 2), (3, 1))
 """Heads that look for the scene that is the answer to an order question: the next, the first or the last."""
 
 AFTER_SHAPE_HEAD = (2, 3)
@@ -70,8 +70,13 @@ class Pointing:
         looks: Sequence[Look],
         ratios: Sequence[int] | None,
         prompt_tokens: int,
+        *,
+        order: bool = True,
     ) -> torch.Tensor:
-        """The weighted sum over heads; ``ratios`` as in the step's plan, ``None`` for uncompressed memories."""
+        """The weighted sum over heads; ``ratios`` as in the step's plan, ``None`` for uncompressed memories.
+
+        ``order``: whether the heads for questions of order take part.
+        """
         memory_tokens = memories[0].keys_BHMD.shape[2]
         rows_BJT = batch.wanted_BJT
         first_BJT = rows_BJT & (rows_BJT.cumsum(-1) == 1)
@@ -91,12 +96,14 @@ class Pointing:
         spans = evidence_spans(batch.questions, ratios, prompt_tokens)
         places_M = torch.arange(memory_tokens)
         target_BJM = (places_M >= spans[..., :1]) & (places_M < spans[..., 1:])
-        is_order_BJ = torch.tensor([[question.kind in _ORDER_KINDS for question in q] for q in batch.questions])
+        is_order_BJ = torch.tensor(
+            [[order and question.kind in _ORDER_KINDS for question in q] for q in batch.questions]
+        )
         for heads, is_theirs_BJ in ((EVIDENCE_HEADS, is_code_BJ), (ORDER_HEADS, is_order_BJ)):
             asking_BJT = rows_BJT & is_theirs_BJ[..., None]
             for head in heads:
                 total = total + self._mass_loss(head, looks, memories, asking_BJT, target_BJM, None)
-        is_after_BJ = torch.tensor([[question.kind == "after" for question in q] for q in batch.questions])
+        is_after_BJ = torch.tensor([[order and question.kind == "after" for question in q] for q in batch.questions])
         if is_after_BJ.any():
             shape_BJM = after_shape_places(batch.shown, batch.questions, ratios, prompt_tokens)
             asking_BJT = rows_BJT & is_after_BJ[..., None]

@@ -62,7 +62,7 @@ SMOKE = Setting(
 )
 """Runs through everything in well under a minute and learns next to nothing: for tests."""
 
-STEPS = 3300
+STEPS = 3400
 """Language model steps of the bundled checkpoint."""
 
 _LOG_EVERY_S = 10.0
