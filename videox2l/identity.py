@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import posixpath
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from videox2l.errors import UnreadableVideoError
 
 ID_LENGTH = 32
 """Hexadecimal digits of an id: 128 bits."""
+
+# Coarse clocks of network file systems tick every second or two.
+_SETTLED_S = 5.0
 
 # One ranged request a block on object storage. Larger hardly helps a single stream; smaller pays more round trips.
 _READ_BLOCK = 16 * 2**20
@@ -96,7 +100,45 @@ def video_identity(source: str | Path, *, storage_options: Mapping[str, Any] | N
         ) from error
     if size == 0:
         raise UnreadableVideoError(f"{url} is empty (0 bytes). Its recording or copying may have failed.")
-    return VideoIdentity(digest[:ID_LENGTH], source_name(url), url, size, digest)
+    return known_identity(source, size, digest)
+
+
+@dataclass(frozen=True)
+class SourceVersion:
+    """How a storage tells one content of a file from the next without reading it: bytes and a tag of its own."""
+
+    size: int
+    tag: str
+
+
+def source_version(source: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> SourceVersion | None:
+    """The version of a path or fsspec URL, or None where the storage has nothing that changes with every content.
+
+    Object storage and most web servers give an ETag; a weak one (``W/"…"``) allows changes and does not count. Of a
+    local file inode, modification and change time are taken: programs can set the second, but not the third. A file
+    changed within the last seconds has no version yet, since its next change could fall into the same clock tick.
+    """
+    try:
+        filesystem, path = fsspec.url_to_fs(str(source), **(storage_options or {}))
+        info = filesystem.info(path)
+    except (OSError, ImportError, ValueError):
+        return None  # reading it will say what is wrong
+    size = info.get("size")
+    if info.get("type") != "file" or not isinstance(size, int):
+        return None
+    if "ino" in info:
+        status = Path(path).stat()
+        if time.time() - max(status.st_mtime, status.st_ctime) < _SETTLED_S:
+            return None
+        return SourceVersion(status.st_size, f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_ctime_ns:x}")
+    tag = next((info[name] for name in ("ETag", "etag") if isinstance(info.get(name), str)), None)
+    return None if tag is None or tag.startswith("W/") else SourceVersion(size, tag)
+
+
+def known_identity(source: str | Path, size: int, sha256: str) -> VideoIdentity:
+    """The identity of a source whose content is known already."""
+    url = source_url(source)
+    return VideoIdentity(sha256[:ID_LENGTH], source_name(url), url, size, sha256)
 
 
 def source_url(source: str | Path) -> str:

@@ -12,11 +12,14 @@ from rich.console import Console
 from pipelines.cli import options
 
 if TYPE_CHECKING:
-    from videox2l import Answer
-    from videox2l import Archive as OpenArchive
+    from videox2l.answering import Answer, DegradedSpan, RecordedAt, Span
     from videox2l.config import CompressionConfig, SamplingConfig
     from videox2l.models import KVCompressibleModel
+    from videox2l.store import Archive as OpenArchive
     from videox2l.store import IndexReader
+
+# Reasons shown where chunks could not be re-loaded; further ones are mostly the same, and --json has all.
+_REASONS = 3
 
 
 def ask(
@@ -31,6 +34,16 @@ def ask(
         ),
     ] = "attention",
     top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.")] = 2,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TIME",
+            help="Ask only about the video from here on: seconds, `MM:SS`, `HH:MM:SS`, or a time by the clock such as "
+            "`2026-11-21T08:00:00+01:00` where the recording's start is known.",
+        ),
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="TIME", help="Ask only about the video up to here.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy: the same answer every time.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="With a temperature: sample from this much of the probability.")] = 1.0,
@@ -54,8 +67,10 @@ def ask(
     `videox2l ask lecture.mp4 "What is written on the board?"`
 
     `videox2l ask lecture.mp4 "Who speaks first?" --select 0-2 --json`
+
+    `videox2l ask camera.mp4 "Is the gate open?" --from 1:30:00 --to 1:45:00`
     """
-    from videox2l.answering import ResidentVideo, TextDelta, stream_answer
+    from videox2l.answering import ResidentVideo, TextDelta, TimeRange, stream_answer
     from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
     from videox2l.errors import QuestionError
     from videox2l.models import load_model
@@ -64,6 +79,7 @@ def ask(
     if not question.strip():
         raise QuestionError("the question is empty: ask something about the video")
     selection, generation = SelectionConfig(select, top_k), GenerationConfig(max_new_tokens, temperature, top_p, seed)
+    time_range = TimeRange.parse(from_, to)
     sampling = SamplingConfig(fps, frames, max_frames)
     ratios = options.compression(
         model,
@@ -77,7 +93,7 @@ def ask(
     loaded = load_model(model, device=device, dtype=dtype)
     reader = _open_or_ingest(loaded, archive, video, sampling, ratios, notes)
     resident = ResidentVideo(loaded, reader)
-    for event in stream_answer(loaded, resident, question, selection, generation):
+    for event in stream_answer(loaded, resident, question, selection, generation, time_range):
         if isinstance(event, TextDelta):
             if not as_json:
                 console.print(event.text, end="", markup=False, soft_wrap=True)
@@ -85,25 +101,51 @@ def ask(
             typer.echo(json.dumps(event.to_dict(), indent=1, ensure_ascii=False))
         else:
             console.print()
+            for line in warning_lines(event):
+                notes.print(line, style="yellow", markup=False, soft_wrap=True)
             for line in evidence_lines(event):
-                notes.print(line, style="dim", soft_wrap=True)
+                notes.print(line, style="dim", markup=False, soft_wrap=True)
+
+
+def warning_lines(answer: Answer) -> list[str]:
+    """What the answer should have rested on and does not, for people."""
+    lost = answer.degraded
+    if not lost:
+        return []
+    shown = "; ".join(_place(span) for span in lost)
+    return [
+        f"warning: {len(lost)} of {len(lost) + len(answer.spans)} chosen chunks could not be read in detail, so the "
+        f"answer has only their gist: {shown}",
+        *(f"  {span.reason}" for span in lost[:_REASONS]),
+        *([f"  and {len(lost) - _REASONS} more; --json has all reasons"] if len(lost) > _REASONS else []),
+    ]
 
 
 def evidence_lines(answer: Answer) -> list[str]:
     """What an answer rests on and what it cost, for people."""
-    receipt = answer.receipt
-    shown = [
-        f"{span.start_s:.1f}–{span.end_s:.1f} s (chunk {span.chunk}"
-        + (f", score {span.score:.3g})" if span.score is not None else ")")
-        for span in answer.spans
-    ]
+    receipt, covered = answer.receipt, answer.covered
+    shown = "; ".join(_place(span) for span in answer.spans) or "nothing"
+    part = f"{covered.chunks} of " if covered.chunks < answer.chunks else ""
     read = ", ".join(f"{level} {size / 1024:.1f} KiB" for level, size in receipt.bytes_read.items())
     first = receipt.milliseconds.get("first_token")
     times = f"first token {first:.0f} ms, " if first is not None else ""
     return [
-        f"in detail: {'; '.join(shown) or 'nothing'} of {answer.chunks} chunks",
+        f"in detail: {shown} of {part}{answer.chunks} chunks",
+        *([f"asked about: {_times(covered.start_s, covered.end_s, covered.recorded_at)}"] if part else []),
         f"read: {read} · {times}total {receipt.milliseconds['total']:.0f} ms · {receipt.memory_tokens} memory tokens",
     ]
+
+
+def _place(span: Span | DegradedSpan) -> str:
+    """``10.0–20.0 s (chunk 1, score 0.5)``."""
+    score = getattr(span, "score", None)
+    rated = f", score {score:.3g}" if score is not None else ""
+    return f"{_times(span.start_s, span.end_s, span.recorded_at)} (chunk {span.chunk}{rated})"
+
+
+def _times(start_s: float, end_s: float, recorded_at: RecordedAt | None) -> str:
+    clock = f", by the clock {recorded_at.start} to {recorded_at.end}" if recorded_at is not None else ""
+    return f"{start_s:.1f}–{end_s:.1f} s{clock}"
 
 
 def _open_or_ingest(

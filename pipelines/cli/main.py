@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -10,12 +11,21 @@ import typer
 from rich.console import Console
 
 from pipelines.cli.ask import ask
+from pipelines.cli.bench import bench
+from pipelines.cli.bench_storage import storage
 from pipelines.cli.demo import demo
 from pipelines.cli.ingest import ingest
+from pipelines.cli.ls import du, ls
+from pipelines.cli.repair import repair
+from pipelines.cli.rm import gc, retain, rm
 from pipelines.cli.serve import serve
+from pipelines.cli.show import show
 from pipelines.cli.train_tiny import train_tiny
-from pipelines.cli.videos import videos
+from pipelines.cli.transfer import export, import_
+from pipelines.cli.verify import catalog, verify
 from videox2l.errors import VideoX2LError
+
+_DEVELOPMENT = "Development"
 
 app = typer.Typer(
     name="videox2l",
@@ -24,8 +34,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (ingest, ask, serve, videos, demo, train_tiny):
-    app.command()(command)
+_COMMANDS: dict[str | None, tuple[Callable[..., None], ...]] = {
+    None: (ingest, ask, serve, demo),
+    "Keeping an archive": (ls, show, rm, gc, du, retain, verify, repair, export, import_, catalog),
+    _DEVELOPMENT: (train_tiny,),
+}
+for panel, commands in _COMMANDS.items():
+    for command in commands:
+        app.command(command.__name__.strip("_").replace("_", "-"), rich_help_panel=panel)(command)
+bench.command()(storage)
+app.add_typer(bench, rich_help_panel=_DEVELOPMENT)
 
 
 @app.callback()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+import json
+import re
+from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +15,48 @@ from videox2l.errors import ConfigError
 
 DEFAULT_ARCHIVE = "archive"
 
+_UNITS = {
+    "s": timedelta(seconds=1),
+    "min": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+    "y": timedelta(days=365),
+}
+
+
+def duration(text: str) -> timedelta:
+    """A time span such as ``30d``, ``12h`` or ``1.5y`` (365 days each).
+
+    :raises ConfigError: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([a-z]+)", text.strip().lower())
+    try:
+        if found is not None and found[2] in _UNITS:
+            return float(found[1]) * _UNITS[found[2]]
+    except OverflowError:
+        pass  # longer than a timedelta can be, some million years
+    raise ConfigError(
+        f"{text!r} is no time span: write a number and a unit, such as 90s, 30min, 12h, 30d, 2w or 1y (365 days)"
+    )
+
+
+def storage_options(text: str) -> dict[str, Any]:
+    """Settings of the file system, from a JSON object. Errors do not repeat the text: it may hold a password.
+
+    :raises ConfigError: it is none.
+    """
+    example = """'{"endpoint_url": "https://s3.example.org"}'"""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        where = f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "inside"
+        raise ConfigError(f"--storage-options is not JSON ({where}). Write an object such as {example}.") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"--storage-options must be a JSON object such as {example}.")
+    return found
+
+
 Archive = Annotated[
     str,
     typer.Option(
@@ -19,6 +64,21 @@ Archive = Annotated[
         envvar="VIDEOX2L_ARCHIVE",
         show_envvar=True,
     ),
+]
+StorageOptions = Annotated[
+    dict[str, Any] | None,
+    typer.Option(
+        parser=storage_options,
+        metavar="JSON",
+        help="Settings for the archive's file system, such as an endpoint or server-side encryption.",
+        envvar="VIDEOX2L_STORAGE_OPTIONS",
+        show_envvar=True,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+Index = Annotated[
+    str | None, typer.Option(help="Of a video with several indexes, this one: its id, or the start of it.")
 ]
 Model = Annotated[
     str,

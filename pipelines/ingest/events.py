@@ -17,7 +17,7 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class VideoPlanned:
-    """A video will be prefilled; its amount of work is known from now on."""
+    """``chunks`` of a video will be prefilled; of a recording that is continued, those behind what is kept."""
 
     source: str
     name: str

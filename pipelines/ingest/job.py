@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from videox2l.config import CompressionConfig, SamplingConfig
 from videox2l.kv import LEVELS, Level
@@ -47,7 +47,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Job:
-    """Travels to every worker. ``archive`` is None in a dry run for which there is no archive yet."""
+    """Travels to every worker. ``archive`` is None in a dry run for which there is no archive yet.
+
+    ``recordings``: by :func:`~videox2l.identity.source_url` the ids of the stored videos that sources may continue.
+    """
 
     archive: Archive | None
     model: ModelChoice
@@ -56,3 +59,6 @@ class Job:
     dry_run: bool
     decoder: Decoder
     decode_timeout_s: float
+    replace: bool = False
+    recorded_at: str | None = None
+    recordings: Mapping[str, str] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipelines.ingest.rows import IngestRow
 from videox2l.errors import ArchiveError, ConfigError
+from videox2l.store.documents import seal_line
 from videox2l.store.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ def new_run_id() -> str:
 class Ledger:
     """Records rows as they finish. A context manager: leaving it stores what there is.
 
-    The first line describes the run (``{"run": …}``), every other one is an :class:`IngestRow`. ``copy`` names a local
-    file that gets each line at once as well.
+    The first line describes the run (``{"run": …}``), every other one is an :class:`IngestRow`; each has a checksum.
+    ``copy`` names a local file that gets each line at once as well.
 
     :raises ArchiveNotWritableError: when entered, if the archive does not take it: nothing has been done then.
     :raises ConfigError: the local copy cannot be written.
@@ -42,16 +43,16 @@ class Ledger:
         self.path = f"runs/{run_id}.jsonl"
         self.url = f"{storage.url}/{self.path}"
         self._storage = storage
-        self._lines = [json.dumps({"run": run_id, **settings}, ensure_ascii=False)]
+        self._lines = [seal_line({"run": run_id, **settings})]
         self._copy = copy
         self._stored = (0, 0.0)  # lines, and when
 
     def record(self, row: IngestRow) -> None:
         """Append ``row``."""
-        self._lines.append(row.to_json())
+        self._lines.append(seal_line(json.loads(row.to_json())))
         if self._copy is not None:
-            with self._copy.open("a", encoding="utf-8") as stream:
-                stream.write(self._lines[-1] + "\n")
+            with self._copy.open("ab") as stream:
+                stream.write(self._lines[-1])
         if time.monotonic() - self._stored[1] > _STORE_EVERY_S:
             self._try_to_store()
 
@@ -65,14 +66,14 @@ class Ledger:
     def _store(self) -> None:
         self._stored = (self._stored[0], time.monotonic())
         if self._stored[0] < len(self._lines):
-            self._storage.write(self.path, ("\n".join(self._lines) + "\n").encode())
+            self._storage.write(self.path, b"".join(self._lines))
             self._stored = (len(self._lines), time.monotonic())
 
     def __enter__(self) -> Ledger:
         if self._copy is not None:
             try:
                 self._copy.parent.mkdir(parents=True, exist_ok=True)
-                self._copy.write_text(self._lines[0] + "\n", encoding="utf-8")
+                self._copy.write_bytes(self._lines[0])
             except OSError as error:
                 raise ConfigError(f"the ledger {self._copy} cannot be written: {error}") from error
         self._store()

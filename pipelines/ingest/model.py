@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import ray
 from ray.exceptions import RayTaskError
 
 from pipelines.ingest.job import ModelChoice, ModelFacts
 from videox2l.config import CompressionConfig, SamplingConfig
+from videox2l.kv import Level
 from videox2l.models import load_model
 from videox2l.prefill import index_spec
 
 
 def model_facts(
-    choice: ModelChoice, sampling: SamplingConfig, compression: CompressionConfig | None, *, gpus: float
+    choice: ModelChoice,
+    sampling: SamplingConfig,
+    compression: CompressionConfig | None,
+    codecs: Mapping[Level, str],
+    *,
+    gpus: float,
 ) -> ModelFacts:
     """Load the model where the prefill workers will run, since the driver's machine may have neither GPU nor weights.
 
     :raises ModelError: there is no such model, or its checkpoint is not sound.
     """
     try:
-        facts: ModelFacts = ray.get(_model_facts.options(num_gpus=gpus).remote(choice, sampling, compression))
+        task = _model_facts.options(num_gpus=gpus).remote(choice, sampling, compression, dict(codecs))
+        facts: ModelFacts = ray.get(task)
     except RayTaskError as error:
         raise error.cause from None
     return facts
@@ -27,11 +36,13 @@ def model_facts(
 
 # Ray ends a process that has used a GPU after its task, so the memory is free again for the prefill workers.
 @ray.remote(num_cpus=1, max_retries=1)
-def _model_facts(choice: ModelChoice, sampling: SamplingConfig, compression: CompressionConfig | None) -> ModelFacts:
+def _model_facts(
+    choice: ModelChoice, sampling: SamplingConfig, compression: CompressionConfig | None, codecs: Mapping[Level, str]
+) -> ModelFacts:
     model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
     compression = compression or model.default_compression
     return ModelFacts(
-        index_spec(model, sampling, compression),
+        index_spec(model, sampling, compression, codecs),
         compression,
         model.frame_format,
         model.tokens_per_frame,

@@ -37,8 +37,13 @@ from pipelines.ingest.summary import IngestSummary
 from pipelines.ingest.tracker import running_tracker
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ArchiveNotFoundError, ConfigError
+from videox2l.identity import source_url
+from videox2l.kv import Level
 from videox2l.models.registry import TINY
-from videox2l.store import Archive
+from videox2l.prefill.append import check_settings, known_recordings
+from videox2l.prefill.chunks import check_codecs
+from videox2l.prefill.ingest import wall_clock
+from videox2l.store import DEFAULT_CODECS, Archive
 from videox2l.store.storage import Storage
 from videox2l.video import decode_chunks
 
@@ -66,6 +71,11 @@ def ingest(
     on_progress: OnProgress | None = None,
     storage_options: Mapping[str, Any] | None = None,
     ledger: str | Path | None = None,
+    codecs: Mapping[Level, str] = DEFAULT_CODECS,
+    append: bool = False,
+    append_to: str | None = None,
+    replace: bool = False,
+    recorded_at: str | None = None,
     dry_run: bool = False,
 ) -> IngestSummary:
     """Prefill many videos on Ray and commit each to an archive, which is made if there is none.
@@ -85,6 +95,12 @@ def ingest(
     :param decoder: how frames are decoded, in place of :func:`videox2l.video.decode_chunks`.
     :param on_progress: called with every :data:`~pipelines.ingest.events.Event`.
     :param ledger: a local file that gets a copy of the ledger, line by line.
+    :param codecs: how each level is stored; see :mod:`videox2l.kv.codecs`.
+    :param append: continue the indexes of recordings that have grown, known by their path or URL, without prefilling
+        their past again; see :func:`videox2l.append_video`. Other videos are ingested as always.
+    :param append_to: the one video given continues this one of the archive, whatever its path was.
+    :param replace: videos that are in the archive are ingested again, in place of their indexes made by this model.
+    :param recorded_at: wall-clock time of the one video's beginning, ISO 8601 with its offset from UTC.
     :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes; nothing is written.
     :raises ConfigError: nothing is found under ``sources``, or an impossible setting.
     :raises ModelError: no such model, or a damaged checkpoint. Like the next, before anything is started.
@@ -92,16 +108,36 @@ def ingest(
     :raises KeyboardInterrupt: stopped by Ctrl-C; unfinished videos have left nothing behind.
     """
     _check(prefill_actors, cpus_per_actor, decode_timeout_s)
+    check_codecs(codecs)
+    append = append or append_to is not None
     began = time.monotonic()
     videos = expand_sources(sources)
     sampling = sampling or SamplingConfig()
+    _check_single(videos, append_to=append_to, recorded_at=recorded_at)
+    recorded_at = None if recorded_at is None else wall_clock(recorded_at)
+    if append and replace:
+        raise ConfigError("an index is either continued or replaced: give append or replace, not both")
+    if append:
+        check_settings(sampling, codecs)
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
 
     with ray_cluster(prefill_actors, cpus_per_actor), quiet_ray_data(), running_tracker() as tracker:
         choice = ModelChoice(model, device or _default_device(), dtype)
         gpus = gpus_per_actor if gpus_per_actor is not None else float(choice.device.startswith("cuda"))
-        facts = model_facts(choice, sampling, compression, gpus=gpus)
-        job = Job(archive, choice, facts, sampling, dry_run, decoder, decode_timeout_s)
+        facts = model_facts(choice, sampling, compression, codecs, gpus=gpus)
+        recordings = _recordings(archive, videos, facts.spec.index_fp, append_to) if append else {}
+        job = Job(
+            archive,
+            choice,
+            facts,
+            sampling,
+            dry_run,
+            decoder,
+            decode_timeout_s,
+            replace=replace,
+            recorded_at=recorded_at,
+            recordings=recordings,
+        )
 
         dataset = ray.data.from_items(
             [{"source": video} for video in videos], override_num_blocks=min(len(videos), _PLAN_BLOCKS)
@@ -144,7 +180,18 @@ def _settings(job: Job) -> dict[str, Any]:
         "index_fp": job.facts.spec.index_fp,
         "sampling": to_dict(job.sampling),
         "compression": to_dict(job.facts.compression),
+        "codecs": dict(job.facts.spec.codecs),
     }
+
+
+def _recordings(archive: Archive | None, videos: Sequence[str], index_fp: str, append_to: str | None) -> dict[str, str]:
+    """The stored videos that ``videos`` may continue, by their path or URL."""
+    if archive is None:
+        return {}
+    if append_to is not None:
+        return {source_url(videos[0]): archive.resolve(append_to)}
+    known, wanted = known_recordings(archive, index_fp), {source_url(video) for video in videos}
+    return {url: video_id for url, video_id in known.items() if url in wanted}
 
 
 def _actor_pool(actors: int, videos: int) -> ActorPoolStrategy:
@@ -168,6 +215,12 @@ def _open_archive(url: str | Path, storage_options: Mapping[str, Any] | None, *,
 
 def _default_device() -> str:
     return "cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
+
+
+def _check_single(videos: Sequence[str], **given: str | None) -> None:
+    for name, value in given.items():
+        if value is not None and len(videos) > 1:
+            raise ConfigError(f"{name} belongs to one video, but {len(videos)} were given: ingest them one by one")
 
 
 def _check(prefill_actors: int, cpus_per_actor: float, decode_timeout_s: float) -> None:

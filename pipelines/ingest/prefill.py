@@ -16,8 +16,10 @@ from pipelines.ingest.plan import NOTHING, PlannedVideo, StageRow, finished
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.tracker import MAX_ATTEMPTS, Stopped, report
 from videox2l.errors import AlreadyCommittedError, ModelError
-from videox2l.models import load_model
+from videox2l.models import PrefillState, load_model
 from videox2l.prefill import prefill_chunks
+from videox2l.prefill.append import stored_state
+from videox2l.store import Archive, IndexWriter
 
 
 class PrefillWorkerLostError(ModelError):
@@ -61,7 +63,7 @@ class PrefillStage:
         return finished(self._tracker, row)
 
     def _ingest(self, video: PlannedVideo) -> IngestRow:
-        job, chunks = self._job, video.plan.chunks
+        job, chunks = self._job, video.plan.chunks[video.keep :]
         assert job.archive is not None, "a dry run has no prefill stage"
         frames = DecodeStream(
             video.source,
@@ -73,14 +75,16 @@ class PrefillStage:
         with frames, self._turn:
             self._begin(video)
             began = time.perf_counter()
-            with job.archive.create_index(video.identity, job.facts.spec) as writer:
+            writer, resume = self._writer(job.archive, video)
+            with writer:
                 prefilled = prefill_chunks(
                     self._model,
                     job.facts.compression,
                     frames,
-                    len(chunks),
+                    len(video.plan.chunks),
                     writer,
-                    lambda done, _: report(self._tracker, ChunkDone(video.source, done)),
+                    lambda done, _: report(self._tracker, ChunkDone(video.source, done - video.keep)),
+                    resume,
                 )
                 uploading = time.perf_counter()
                 manifest = writer.commit()
@@ -95,13 +99,28 @@ class PrefillStage:
             video.identity.video_id,
             video.identity.name,
             warning=prefilled.warning or "",
-            chunks=prefilled.chunks,
+            chunks=len(manifest.chunks),
+            kept=video.keep,
             frames=prefilled.frames,
             duration_s=manifest.duration_s,
             low_bytes=manifest.totals["low"].bytes,
             high_bytes=manifest.totals["high"].bytes,
             seconds=video.seconds | seconds,
         )
+
+    def _writer(self, archive: Archive, video: PlannedVideo) -> tuple[IndexWriter, PrefillState | None]:
+        """For the whole video, or for what a recording has grown by and the state to go on from."""
+        job = self._job
+        if not video.base:
+            writer = archive.create_index(
+                video.identity, job.facts.spec, replace=job.replace, recorded_at=job.recorded_at
+            )
+            return writer, None
+        reader = archive.open_index(video.identity.video_id, spec=job.facts.spec)
+        if reader.manifest.attempt != video.base:
+            raise AlreadyCommittedError(f"{video.identity.name} was continued or replaced by another job meanwhile.")
+        writer = archive.extend_index(reader.manifest, video.identity, video.keep)
+        return writer, stored_state(reader, video.keep)
 
     def _begin(self, video: PlannedVideo) -> None:
         report(self._tracker, VideoStarted(video.source))

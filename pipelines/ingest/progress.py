@@ -78,5 +78,6 @@ def line(row: IngestRow) -> str:
     if row.status in ("failed", "skipped"):
         return f"{row.status:9} {name}: {row.error}"
     seconds = sum(row.seconds.values())
-    text = f"{row.status:9} {name}: {clock(row.duration_s)} long, {row.chunks} chunks, {seconds:.1f} s"
+    chunks = f"{row.chunks} chunks" + (f" ({row.chunks - row.kept} new)" if row.kept else "")
+    text = f"{row.status:9} {name}: {clock(row.duration_s)} long, {chunks}, {seconds:.1f} s"
     return f"{text}; {row.warning}" if row.warning else text

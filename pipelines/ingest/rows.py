@@ -22,7 +22,8 @@ class IngestRow:
     """One video's result.
 
     ``source`` is what was asked for; ``video_id`` is empty where the content could not be read. ``error_type`` and
-    ``error`` say why a row failed or was skipped, ``traceback`` where in the code a failure arose. ``low_bytes`` and
+    ``error`` say why a row failed or was skipped, ``traceback`` where in the code a failure arose. ``kept`` of the
+    ``chunks`` were stored before and only continued, their frames not counted in ``frames``. ``low_bytes`` and
     ``high_bytes`` are the stored KVs of each level (in a dry run: expected). ``seconds`` are by stage: ``identify``
     (reading the file's hash), ``plan``, ``wait`` (for decoded frames), ``prefill``, and ``commit``.
     """
@@ -36,6 +37,7 @@ class IngestRow:
     traceback: str = ""
     warning: str = ""
     chunks: int = 0
+    kept: int = 0
     frames: int = 0
     duration_s: float = 0.0
     low_bytes: int = 0

@@ -60,7 +60,7 @@ class IngestSummary:
             numbers = (
                 clock(row.duration_s),
                 str(row.frames),
-                str(row.chunks),
+                f"{row.chunks} ({row.chunks - row.kept} new)" if row.kept else str(row.chunks),
                 size(row.low_bytes),
                 size(row.high_bytes),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -15,6 +16,8 @@ from pipelines.serve.schema import (
     ChunkChoice,
     Delta,
     Evidence,
+    EvidenceCovered,
+    EvidenceDegraded,
     EvidenceSpan,
     Usage,
 )
@@ -82,10 +85,9 @@ def evidence(answer: Answer) -> Evidence:
         video_id=answer.video_id,
         video_name=answer.video_name,
         chunks=answer.chunks,
-        spans=[
-            EvidenceSpan(chunk=span.chunk, start_s=span.start_s, end_s=span.end_s, score=span.score)
-            for span in answer.spans
-        ],
+        covered=EvidenceCovered.model_validate(dataclasses.asdict(answer.covered)),
+        spans=[EvidenceSpan.model_validate(dataclasses.asdict(span)) for span in answer.spans],
+        degraded=[EvidenceDegraded.model_validate(dataclasses.asdict(span)) for span in answer.degraded],
         scores=None if answer.scores is None else list(answer.scores),
         bytes_read=receipt.bytes_read,
         bytes_used=receipt.bytes_used,

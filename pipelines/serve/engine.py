@@ -62,12 +62,16 @@ class Engine:
             video = self._videos.get(question.video)
             opened = time.perf_counter()
             answer: list[Answer] = []
-            events = stream_answer(self._model, video, question.text, question.selection, question.generation)
+            events = stream_answer(
+                self._model, video, question.text, question.selection, question.generation, question.time_range
+            )
             yield from batched(_texts(events, answer))
         except CorruptDataError:
             # Perhaps it was ingested anew under our hands: the next question looks at the archive again.
             self._videos.discard(question.video)
             raise
+        if lost_low(video, answer[0]):
+            self._videos.discard(question.video)
         yield with_stages(answer[0], queue=(started - arrived) * 1000, open=(opened - started) * 1000)
 
     def _open(self, video_id: str) -> ResidentVideo:
@@ -78,6 +82,14 @@ class Engine:
 def resident_size(video: ResidentVideo) -> int:
     """Bytes that ``video`` keeps in memory once a question has looked at its high KVs."""
     return video.manifest.prompt.length + video.level_bytes("high", range(video.chunks))
+
+
+def lost_low(video: ResidentVideo, answer: Answer) -> bool:
+    """Whether low KVs were not where the manifest says: as with corrupt data, the archive may have changed.
+
+    A level that the manifest knows to be removed is no reason to load the video again.
+    """
+    return any("low" in video.manifest.chunks[span.chunk].levels for span in answer.degraded)
 
 
 def with_stages(answer: Answer, **milliseconds: float) -> Answer:

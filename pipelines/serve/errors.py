@@ -18,6 +18,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from starlette.exceptions import HTTPException
 
 from pipelines.serve.schema import ErrorBody, ErrorResponse
+from videox2l.answering import TimeRangeError
 from videox2l.errors import QuestionError, QuestionTooLongError, VideoNotFoundError, VideoX2LError
 
 logger = logging.getLogger("ray.serve")
@@ -28,7 +29,12 @@ RETRY_AFTER_S = 1
 # An engine that died is loaded anew; that takes several seconds at least.
 RESTART_AFTER_S = 10
 
-_PARAMS: dict[type[VideoX2LError], str] = {VideoNotFoundError: "video", QuestionError: "messages"}
+# The first that fits counts.
+_PARAMS: dict[type[VideoX2LError], str] = {
+    VideoNotFoundError: "video",
+    TimeRangeError: "videox2l",
+    QuestionError: "messages",
+}
 # The code by which OpenAI's clients know to shorten a prompt.
 _CODES: dict[type[VideoX2LError], str] = {QuestionTooLongError: "context_length_exceeded"}
 

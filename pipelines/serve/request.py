@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from pipelines.serve.errors import RequestError
 from pipelines.serve.schema import ChatCompletionRequest, Message, TextPart, VideoPart
+from videox2l.answering import TimeRange
 from videox2l.config import GenerationConfig, SelectionConfig
 
 SCHEME = "videox2l://"
@@ -47,19 +48,22 @@ class Question:
     text: str
     selection: SelectionConfig
     generation: GenerationConfig
+    time_range: TimeRange | None = None
 
 
 def read_question(request: ChatCompletionRequest) -> Question:
-    """Raises :class:`RequestError` and :class:`~videox2l.errors.ConfigError`, naming the field."""
+    """Raises :class:`RequestError`, :class:`~videox2l.errors.ConfigError` and
+    :class:`~videox2l.answering.TimeRangeError`, naming the field."""
     _refuse_unsupported(request)
     message = _only_user_message(request.messages)
     limit = request.max_completion_tokens or request.max_tokens
-    defaults = GenerationConfig()
+    limits, defaults = request.videox2l, GenerationConfig()
     return Question(
         video=_video(request, message),
         text="\n".join(_texts(message)),
         selection=SelectionConfig(request.select, request.top_k),
         generation=GenerationConfig(limit or defaults.max_new_tokens, request.temperature, request.top_p, request.seed),
+        time_range=None if limits is None else TimeRange.parse(limits.start, limits.end),
     )
 
 

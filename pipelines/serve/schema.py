@@ -1,6 +1,7 @@
 """OpenAI's chat completion documents, as far as this service supports them, and its own additions.
 
-Additions to a request: ``video``, ``select``, ``top_k``. To an answer: ``videox2l``, the evidence.
+Additions to a request: ``video``, ``select``, ``top_k``, ``videox2l`` (the time range). To an answer: ``videox2l``, the
+evidence.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 
 # A million characters of text exceed every supported model's context; tokenising more would only cost time.
 MAX_TEXT = 2**20
+
+# The longest ISO 8601 time has 35 characters.
+MAX_TIME = 100
 
 # Names and addresses of videos; the longest path of common file systems.
 MAX_VIDEO = 4096
@@ -61,6 +65,21 @@ class StreamOptions(_Request):
     include_usage: bool = False
 
 
+Time = Annotated[str, Field(max_length=MAX_TIME)] | Annotated[float, Field(allow_inf_nan=False)]
+
+
+class TimeLimits(_Request):
+    """The part of the video that the question is about, from ``from`` up to ``to``; either may be left out."""
+
+    start: Time | None = Field(
+        default=None,
+        alias="from",
+        description="seconds of video, MM:SS, HH:MM:SS, or an ISO 8601 time by the clock where the recording's start "
+        "is known",
+    )
+    end: Time | None = Field(default=None, alias="to", description="as from")
+
+
 class ChatCompletionRequest(_Request):
     """A question about a video."""
 
@@ -73,6 +92,7 @@ class ChatCompletionRequest(_Request):
         description="chunks to re-load in detail: attention, random, all, none, or chunk numbers such as 0,4-6",
     )
     top_k: int = Field(default=2, ge=0, description="how many chunks attention or random may choose")
+    videox2l: TimeLimits | None = Field(default=None, description="limits the question to a part of the video")
     max_tokens: int | None = Field(default=None, ge=1, description="default 128")
     max_completion_tokens: int | None = Field(default=None, ge=1, description="takes precedence over max_tokens")
     # OpenAI's default is 1; 0 (greedy) makes answers about a video reproducible.
@@ -91,13 +111,37 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class EvidenceSpan(BaseModel):
-    """A chunk that was re-loaded in detail; times in seconds."""
+class RecordedAt(BaseModel):
+    """A time span by the clock, ISO 8601."""
+
+    start: str
+    end: str
+
+
+class _TimeSpan(BaseModel):
+    start_s: float = Field(description="seconds of video")
+    end_s: float
+    recorded_at: RecordedAt | None = Field(description="the same by the clock, where the recording's start is known")
+
+
+class EvidenceSpan(_TimeSpan):
+    """A chunk that was re-loaded in detail."""
 
     chunk: int
-    start_s: float
-    end_s: float
     score: float | None
+
+
+class EvidenceDegraded(_TimeSpan):
+    """A chunk that was chosen and could not be re-loaded in detail: the answer has only the gist of it."""
+
+    chunk: int
+    reason: str
+
+
+class EvidenceCovered(_TimeSpan):
+    """The part of the video that the answer could see: whole chunks, so it may exceed the range asked about."""
+
+    chunks: int
 
 
 class Evidence(BaseModel):
@@ -106,8 +150,12 @@ class Evidence(BaseModel):
     video_id: str
     video_name: str
     chunks: int
+    covered: EvidenceCovered
     spans: list[EvidenceSpan] = Field(description="re-loaded chunks, in time order")
-    scores: list[float] | None = Field(description="relevance of every chunk, where a scorer chose")
+    degraded: list[EvidenceDegraded] = Field(description="chosen chunks of which the answer has only the gist")
+    scores: list[float | None] | None = Field(
+        description="relevance of every chunk of the video, where a scorer chose; null outside the time range"
+    )
     bytes_read: dict[str, int] = Field(description="fetched from the archive for this question, by level")
     bytes_used: dict[str, int] = Field(description="archive size of the KVs the answer rests on, by level")
     milliseconds: dict[str, float] = Field(description="by stage; first_token and total count from the first stage on")

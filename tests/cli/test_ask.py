@@ -132,7 +132,7 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "no-such-command")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["ingest", "ask", "serve", "videos", "demo", "train-tiny"])
+@pytest.mark.parametrize("command", ["ingest", "ask", "serve", "ls", "demo", "train-tiny"])
 def test_help_teaches(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, command, "--help")
     assert code == 0

@@ -16,12 +16,15 @@ import torch
 
 from pipelines.ingest import ChunkDone, Event, IngestSummary, JobStarted, RowFinished, VideoPlanned, ingest
 from tests.ray.decoders import killed_by_some, slow
+from tests.unit.prefill.recordings import content, record
+from tests.unit.video.clips import regular
 from videox2l.config import CompressionConfig, SamplingConfig
-from videox2l.errors import ArchiveNotWritableError, ConfigError, UnknownModelError
+from videox2l.errors import ArchiveNotWritableError, ConfigError, UnknownModelError, VideoNotFoundError
 from videox2l.identity import video_identity
 from videox2l.models import KVCompressibleModel
 from videox2l.prefill import index_spec, ingest_video
-from videox2l.store import Archive
+from videox2l.store import Archive, Manifest
+from videox2l.store.verify import verify
 
 SAMPLING = SamplingConfig(fps=10)
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)
@@ -221,6 +224,95 @@ def test_a_lost_prefill_worker_is_replaced(run, clips: Path, tmp_path: Path):
     summary = run([clips / "225.mp4"], decoder=slow, on_progress=kill)
     assert len(killed) == 1
     assert statuses(summary) == {"225.mp4": "committed"}
+
+
+def test_a_recording_that_grows(run, tmp_path: Path, random_model: KVCompressibleModel):
+    whole = record(tmp_path / "whole.ts", regular(75))
+    data, recording = whole.read_bytes(), tmp_path / "camera.ts"
+    recorded_at = "2026-05-01T09:00:00+02:00"
+    rows = []
+    for share in (0.45, 0.83, 0.83, 1):
+        recording.write_bytes(data[: int(len(data) * share)])
+        events: list[Event] = []
+        [row] = run([recording], append=True, recorded_at=recorded_at, on_progress=events.append).rows
+        rows.append(row)
+        planned = [event.chunks for event in events if isinstance(event, VideoPlanned)]
+        done = [event.done for event in events if isinstance(event, ChunkDone)]
+        assert planned == ([row.chunks - row.kept] if row.status == "committed" else [])
+        assert done == list(range(1, row.chunks - row.kept + 1))
+    assert [row.status for row in rows] == ["committed", "committed", "skipped", "committed"], rows
+    assert [row.chunks for row in rows] == [4, 6, 0, 8]
+    assert rows[0].kept == 0
+    assert 0 < rows[1].kept < 4
+    assert 4 <= rows[3].kept < 6
+    assert len({row.video_id for row in (rows[0], rows[1], rows[3])}) == 1
+    assert "not grown" in rows[2].error
+
+    archive = Archive.open(tmp_path / "archive")
+    [video] = archive.videos()
+    manifest = archive.open_index(video.video_id).manifest
+    assert manifest.recorded_at == recorded_at
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = Archive.open(tmp_path / "alone", create=True)
+        _, expected = ingest_video(random_model, alone, whole, sampling=SAMPLING, compression=COMPRESSION)
+    finally:
+        torch.set_num_threads(threads)
+    assert expected is not None
+    assert content(manifest) == content(expected)
+
+    shutil.copy(whole, moved := tmp_path / "moved.ts")
+    [row] = run([moved], append_to="camera.ts").rows
+    assert (row.status, row.error) == ("skipped", "has not grown since its last ingest")
+    with pytest.raises(VideoNotFoundError):
+        run([moved], append_to="tuesday.ts")
+    record(recording, regular(90), crf="45")
+    [row] = run([recording], append=True).rows
+    assert (row.status, row.error_type) == ("failed", "AppendError")
+
+
+def test_codecs_and_replacement(run, clips: Path, tmp_path: Path):
+    [first] = run([clips / "065.mp4"]).rows
+    codecs = {"low": "squeeze", "high": "int8"}
+    [second] = run([clips / "065.mp4"], codecs=codecs).rows
+    archive = Archive.open(tmp_path / "archive")
+    [video] = archive.videos()
+    assert [(row.low_codec, row.high_codec) for row in video.indexes] in (
+        [("raw", "raw"), ("squeeze", "int8")],
+        [("squeeze", "int8"), ("raw", "raw")],
+    )
+    assert second.high_bytes < first.high_bytes
+    [third] = run([clips / "065.mp4"], codecs=codecs, replace=True).rows
+    assert third.status == "committed"
+    [video] = archive.videos()
+    [row] = video.indexes
+    assert row.low_codec == "squeeze"
+    assert row.low_bytes == second.low_bytes
+
+
+def test_a_video_that_another_job_commits_meanwhile_is_skipped(
+    run, clips: Path, tmp_path: Path, random_model: KVCompressibleModel
+):
+    others: list[Manifest | None] = []
+
+    def other_job(event: Event) -> None:
+        if isinstance(event, ChunkDone) and not others:
+            archive = Archive.open(tmp_path / "archive")
+            _, manifest = ingest_video(
+                random_model, archive, clips / "225.mp4", sampling=SAMPLING, compression=COMPRESSION
+            )
+            others.append(manifest)
+
+    summary = run([clips / "225.mp4"], decoder=slow, on_progress=other_job)
+    assert statuses(summary) == {"225.mp4": "skipped"}
+    assert summary.ok
+    assert "another writer committed" in summary.rows[0].error
+    [winner] = others
+    assert winner is not None
+    archive = Archive.open(tmp_path / "archive")
+    assert archive.open_index(winner.video.video_id).manifest == winner
+    assert verify(archive.storage).unused == ()
 
 
 def _kill_prefill_workers() -> list[int]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import multiprocessing
+import os
 import re
 import urllib.request
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 import s3fs
 import torch
 
-from tests.unit.store.samples import assert_same, random_chunks, random_kv, spec, video, write_index
-from videox2l.errors import ArchiveError, ArchiveNotWritableError
+from tests.s3.faults import FaultProxy
+from tests.unit.store.processes import KILLED, exit_status
+from tests.unit.store.samples import append_all, assert_same, random_chunks, random_kv, spec, video, write_index
+from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError
 from videox2l.store import Archive, IndexReader, shard
+from videox2l.store.sweep import collect, find_garbage
+from videox2l.store.verify import verify
 
 Requests = list[tuple[str, dict[str, Any]]]
 
@@ -38,37 +47,50 @@ def archive(s3_bucket: str) -> Archive:
     return Archive.open(f"{s3_bucket}/archive", create=True)
 
 
-def test_one_ranged_request_a_low_chunk(archive: Archive, requests: Requests) -> None:
-    chunks = random_chunks(6)
-    manifest = write_index(archive, chunks)
-    reader = archive.open_index("holiday.mp4")
-    requests.clear()
-    assert_same(reader.low(3), chunks[3]["low"])
-    stored = manifest.chunks[3].levels["low"]
-    [(method, arguments)] = requests
-    assert method == "get_object"
-    assert arguments["Range"] == f"bytes={stored.offset}-{stored.offset + stored.length - 1}"
-    # The message's own overhead is all that is read beyond the tensors.
-    assert stored.length - chunks[3]["low"].nbytes <= 256
-    requests.clear()
-    reader.low_many([0, 2, 5])
-    assert [method for method, _ in requests] == ["get_object"] * 3
+@pytest.fixture
+def proxy(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """Logs every HTTP request from now on, with its bytes."""
+    with FaultProxy(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        s3fs.S3FileSystem.clear_instance_cache()
+        yield proxy
 
 
-def test_requests_of_a_cold_start(archive: Archive, requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_and_bytes_of_reads(archive: Archive, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     chunks = random_chunks(6)
-    monkeypatch.setattr(shard, "TARGET_BYTES", {"low": 2**20, "high": 3 * chunks[0]["high"].nbytes + 1500, "prompt": 0})
+    monkeypatch.setattr(shard, "TARGET_BYTES", {"low": 2**20, "high": 3 * chunks[0]["high"].nbytes + 2500, "prompt": 0})
     manifest = write_index(archive, chunks)
-    high_shards = [entry for entry in manifest.shards if entry.part == "high"]
-    assert len(high_shards) > 1
-    reader = archive.open_index("holiday.mp4")
-    requests.clear()
+    high_shards = {chunk.levels["high"].shard for chunk in manifest.chunks}
+    assert 1 < len(high_shards) < len(chunks)
+    archive = Archive.open(archive.url)
+    video_id, size = manifest.video.video_id, len(manifest.to_json())
+
+    def log() -> list[tuple[str, int]]:
+        found = [(request.method, request.sent) for request in proxy.requests]
+        proxy.requests.clear()
+        return found
+
+    log()
+    archive.open_index(video_id, spec=spec())
+    assert log() == [("GET", size)]
+    reader = archive.open_index(video_id)
+    [listing, read] = log()
+    assert (listing[0], read) == ("GET", ("GET", size))
     reader.high()
-    assert [method for method, _ in requests] == ["get_object"] * len(high_shards)
-    requests.clear()
-    archive.open_index(video().video_id, spec=spec())
-    assert "put_object" not in {method for method, _ in requests}
-    assert len(requests) <= 4
+    found = log()
+    assert len(found) == len(high_shards)
+    assert sum(sent for _, sent in found) == manifest.totals["high"].bytes
+    assert_same(reader.low(3), chunks[3]["low"])
+    assert log() == [("GET", manifest.chunks[3].levels["low"].length)]
+    reader.low_many([0, 2, 5])
+    assert sorted(log()) == sorted(("GET", manifest.chunks[chunk].levels["low"].length) for chunk in (0, 2, 5))
+    reader.prompt()
+    assert log() == [("GET", manifest.prompt.length)]
+
+
+def test_a_message_is_hardly_longer_than_its_tensors(archive: Archive) -> None:
+    chunks = random_chunks(1)
+    assert write_index(archive, chunks).chunks[0].levels["low"].length - chunks[0]["low"].nbytes <= 512
 
 
 def test_commit_is_one_conditional_put(archive: Archive, requests: Requests) -> None:
@@ -79,7 +101,9 @@ def test_commit_is_one_conditional_put(archive: Archive, requests: Requests) -> 
     assert commit["IfNoneMatch"] == "*"
     after = puts[puts.index(commit) + 1 :]
     assert [put["Key"].rpartition("/")[0].rpartition("/")[2] for put in after] == ["catalog"]
-    assert len(puts) == len(manifest.shards) + 3  # and the model's description, the manifest, the catalog's row
+    assert (
+        len(puts) == len(manifest.shards) + 4
+    )  # a try of the condition, the model's description, the manifest, the row
 
 
 def test_large_shard_is_a_single_put(archive: Archive, requests: Requests) -> None:
@@ -185,3 +209,101 @@ def test_empty_high_level(archive: Archive) -> None:
     [kv] = archive.open_index("holiday.mp4").high()
     assert kv.keys_LHTD.shape[2] == 0
     assert kv.keys_LHTD.dtype == torch.float32
+
+
+def ingest(archive: Archive, replace: bool = False) -> str:
+    with archive.create_index(video(), spec(), replace=replace) as writer:
+        append_all(writer, random_chunks(2))
+        return writer.commit().attempt
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_killed_at_every_write(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard, "TARGET_BYTES", {"low": 0, "high": 2**20, "prompt": 0})
+    for count in itertools.count():
+        url = f"{s3_bucket}/{count}"
+        Archive.open(url, create=True)
+        status = exit_status(lambda url=url, count=count: ingest_and_die(url, count))  # type: ignore[misc]
+        assert status in (0, KILLED)
+        archive = Archive.open(url)
+        assert len(archive.videos()) in ((0, 1) if status else (1,))
+        assert not verify(archive.storage).damaged
+        with contextlib.suppress(AlreadyCommittedError):
+            ingest(archive)
+        collect(archive.storage, find_garbage(archive.storage, older_than=timedelta(seconds=-2)))
+        report = verify(archive.storage)
+        assert report.ok
+        assert report.unused == ()
+        assert archive.open_index(video().video_id).prompt().tokens == 5
+        if status == 0:
+            assert count > 5
+            return
+
+
+def ingest_and_die(url: str, number: int) -> None:
+    """Ingest, and die before the HTTP request number ``number`` that would change anything."""
+    archive, writes, call = Archive.open(url), itertools.count(), s3fs.S3FileSystem._call_s3
+
+    async def dying(self: s3fs.S3FileSystem, method: str, *args: Any, **kwargs: Any) -> Any:
+        if method.startswith(("put_", "delete_")) and next(writes) >= number:
+            os._exit(KILLED)
+        return await call(self, method, *args, **kwargs)
+
+    s3fs.S3FileSystem._call_s3 = dying
+    ingest(archive)
+
+
+def ingest_elsewhere(url: str, replace: bool) -> str:
+    try:
+        return ingest(Archive.open(url), replace)
+    except AlreadyCommittedError:
+        return "lost"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("replace", [False, True])
+def test_two_processes_at_once(archive: Archive, replace: bool) -> None:
+    if replace:
+        ingest(archive)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        outcomes = pool.starmap(ingest_elsewhere, [(archive.url, replace)] * 2, chunksize=1)
+    winners = [outcome for outcome in outcomes if outcome != "lost"]
+    assert archive.open_index(video().video_id).manifest.attempt in winners
+    assert replace or len(winners) == 1
+    collect(archive.storage, find_garbage(archive.storage, older_than=timedelta(seconds=-2)))
+    report = verify(archive.storage)
+    assert report.ok
+    assert report.unused == ()
+
+
+def test_swap_has_one_winner(archive: Archive) -> None:
+    archive.storage.write("file", b"old")
+    version = archive.storage.version("file")
+    assert version is not None
+    archive.storage.swap("file", b"first", version)
+    with pytest.raises(FileExistsError):
+        archive.storage.swap("file", b"second", version)
+    archive.storage.delete("file")
+    with pytest.raises(FileExistsError):
+        archive.storage.swap("file", b"third", version)
+    assert archive.storage.version("file") is None
+
+
+def test_source_with_an_etag(archive: Archive, s3_bucket: str, requests: Requests) -> None:
+    bucket, source = s3_bucket.removeprefix("s3://"), f"{s3_bucket}/videos/holiday.mp4"
+
+    def upload(content: bytes) -> None:
+        boto3.client("s3").put_object(Bucket=bucket, Key="videos/holiday.mp4", Body=content)
+
+    def reads() -> int:
+        return sum(method == "get_object" and "videos/" in options["Key"] for method, options in requests)
+
+    upload(b"one content")
+    first = archive.identify(source)
+    assert reads() == 1
+    assert archive.identify(source) == first
+    assert reads() == 1
+    upload(b"two content")  # as long as the first
+    second = archive.identify(source)
+    assert second.video_id != first.video_id
+    assert reads() == 2

@@ -1,7 +1,21 @@
 """From a question and an archive to an answer with its evidence."""
 
-from videox2l.answering.answer import Answer, Receipt, Span, TextDelta
+from videox2l.answering.answer import Answer, Covered, DegradedSpan, Receipt, RecordedAt, Span, TextDelta
 from videox2l.answering.ask import ask, stream_answer
 from videox2l.answering.resident import ResidentVideo
+from videox2l.answering.time_range import TimeRange, TimeRangeError
 
-__all__ = ["Answer", "Receipt", "ResidentVideo", "Span", "TextDelta", "ask", "stream_answer"]
+__all__ = [
+    "Answer",
+    "Covered",
+    "DegradedSpan",
+    "Receipt",
+    "RecordedAt",
+    "ResidentVideo",
+    "Span",
+    "TextDelta",
+    "TimeRange",
+    "TimeRangeError",
+    "ask",
+    "stream_answer",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -11,7 +11,7 @@ from videox2l.errors import FingerprintMismatchError
 from videox2l.identity import describe_difference
 from videox2l.kv import KV, Level
 from videox2l.models import KVCompressibleModel
-from videox2l.store import IndexReader
+from videox2l.store import IndexReader, LowRead
 
 
 class ResidentVideo:
@@ -30,7 +30,7 @@ class ResidentVideo:
         self._device: torch.device = model.decoder.device
         self._lock = threading.Lock()
         self._prompt: KV | None = None
-        self._high: Sequence[KV] | None = None
+        self._high: dict[int, KV] = {}
         self.manifest = manifest
 
     @property
@@ -45,21 +45,24 @@ class ResidentVideo:
                 bytes_read["prompt"] += self.manifest.prompt.length
             return self._prompt
 
-    def high(self, bytes_read: dict[str, int]) -> Sequence[KV]:
-        """Every chunk's high KVs, in time order; ``bytes_read["high"]`` grows by what had to be fetched."""
+    def high(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> list[KV]:
+        """High KVs of ``chunks``, in their order; ``bytes_read["high"]`` grows by what had to be fetched."""
         with self._lock:
-            if self._high is None:
+            absent = [chunk for chunk in chunks if chunk not in self._high]
+            if absent:
                 before = self._reader.bytes_read["high"]
-                self._high = [kv.to(device=self._device) for kv in self._reader.high()]
+                fetched = [kv.to(device=self._device) for kv in self._reader.high(absent)]
+                self._high.update(zip(absent, fetched, strict=True))
                 bytes_read["high"] += self._reader.bytes_read["high"] - before
-            return self._high
+            return [self._high[chunk] for chunk in chunks]
 
-    def low(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> Mapping[int, KV]:
-        """Low KVs of ``chunks``; one ranged read each, all at once."""
-        loaded = {index: kv.to(device=self._device) for index, kv in self._reader.low_many(chunks).items()}
-        bytes_read["low"] += self.level_bytes("low", chunks)
-        return loaded
+    def low(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> LowRead:
+        """Low KVs of ``chunks``; one ranged read each, all at once. ``bytes_read["low"]`` grows by those found."""
+        read = self._reader.low_found(chunks)
+        bytes_read["low"] += self.level_bytes("low", read.found)
+        return LowRead({chunk: kv.to(device=self._device) for chunk, kv in read.found.items()}, read.missing)
 
-    def level_bytes(self, level: Level, chunks: Sequence[int]) -> int:
-        """Size in the archive of ``chunks`` at ``level``."""
-        return sum(self.manifest.chunks[index].levels[level].length for index in chunks)
+    def level_bytes(self, level: Level, chunks: Iterable[int]) -> int:
+        """Size in the archive of ``chunks`` at ``level``; 0 for those that do not have it any more."""
+        stored = (self.manifest.chunks[chunk].levels.get(level) for chunk in chunks)
+        return sum(kv.length for kv in stored if kv is not None)

@@ -6,6 +6,7 @@ The split is deliberate: *prefill* is each backend's own (that is where models d
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +41,18 @@ class KVGeometry:
     def bytes_per_token(self) -> int:
         """Keys and values of one memory token over all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * getattr(torch, self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class PrefillState:
+    """Where a prefill goes on: what it has kept of a video's first chunks, bit for bit as it exported it.
+
+    ``chunks`` are both levels of chunks 0, 1, 2, …; none of them may have been compressed as the video's last one. They
+    are read once, in order, so that no more than one of them need be in memory beside the prefill's own.
+    """
+
+    prompt: KV
+    chunks: Iterable[ChunkKV]
 
 
 class Prefill(Protocol):
@@ -80,8 +93,11 @@ class KVCompressibleModel(Protocol):
     def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
         """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
 
-    def start_prefill(self, compression: CompressionConfig) -> Prefill:
-        """Begin a video: runs the prompt in front of it."""
+    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> Prefill:
+        """Begin a video: runs the prompt in front of it. With ``resume``, go on behind the chunks that it holds.
+
+        On the same machine the chunks that follow come out bit for bit as if all had been prefilled in one go.
+        """
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines of ``count`` positions from ``start`` on, each [T, D]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from videox2l.config import SelectionConfig
@@ -17,10 +18,13 @@ SCORERS: dict[str, Scorer] = {"attention": score_by_attention, "random": score_r
 
 @dataclass(frozen=True)
 class Selection:
-    """Chunk indices to re-load, in time order, and every chunk's score where a scorer was asked."""
+    """Chunk indices to re-load, in time order, and every chunk's score where a scorer was asked.
+
+    Chunks that were not to be chosen from have the score ``None``.
+    """
 
     chunks: tuple[int, ...]
-    scores: tuple[float, ...] | None = None
+    scores: tuple[float | None, ...] | None = None
 
 
 def needs_scores(config: SelectionConfig) -> bool:
@@ -28,26 +32,42 @@ def needs_scores(config: SelectionConfig) -> bool:
     return config.select in SCORERS
 
 
-def select(config: SelectionConfig, chunks: int, context: QuestionContext | None) -> Selection:
-    """Choose among ``chunks`` chunks. ``context`` is needed where :func:`needs_scores` says so.
+def select(
+    config: SelectionConfig, chunks: int, context: QuestionContext | None, within: Sequence[int] | None = None
+) -> Selection:
+    """Choose among the ``chunks`` chunks of a video, or only among those ``within``, which are in time order.
 
-    Raises :class:`ConfigError` for a chunk that the video does not have.
+    ``context`` is needed where :func:`needs_scores` says so; its memory holds what is to be chosen from.
+
+    Raises :class:`ConfigError` for a chunk that the video does not have or that is not to be chosen from.
     """
+    candidates = range(chunks) if within is None else within
     if config.select == "all":
-        return Selection(tuple(range(chunks)))
+        return Selection(tuple(candidates))
     if config.select == "none":
         return Selection(())
     if config.select in SCORERS:
         if context is None:
             raise ValueError(f"selection {config.select!r} needs the question")
-        scores = SCORERS[config.select](context)
-        best = sorted(range(chunks), key=lambda index: (-scores[index], index))[: config.top_k]
-        return Selection(tuple(sorted(best)), tuple(scores))
-    chosen = parse_chunks(config.select)
+        scores = dict(zip(candidates, SCORERS[config.select](context), strict=True))
+        best = sorted(candidates, key=lambda index: (-scores[index], index))[: config.top_k]
+        return Selection(tuple(sorted(best)), tuple(scores.get(index) for index in range(chunks)))
+    return Selection(_named(config.select, chunks, candidates))
+
+
+def _named(text: str, chunks: int, candidates: Sequence[int]) -> tuple[int, ...]:
+    chosen = parse_chunks(text)
     absent = [index for index in chosen if index >= chunks]
     if absent:
         raise ConfigError(f"chunks {absent} do not exist: the video has {chunks}, numbered from 0")
-    return Selection(chosen)
+    allowed = frozenset(candidates)
+    outside = [index for index in chosen if index not in allowed]
+    if outside:
+        raise ConfigError(
+            f"chunks {outside} lie outside the time range, which takes in chunks {candidates[0]} to {candidates[-1]}: "
+            "widen the range or leave them out"
+        )
+    return chosen
 
 
 def parse_chunks(text: str) -> tuple[int, ...]:

@@ -5,12 +5,12 @@ from videox2l.store.catalog import CatalogRow
 from videox2l.store.layout import Part
 from videox2l.store.lookup import VideoEntry
 from videox2l.store.manifest import ChunkEntry, Manifest, ShardEntry, StoredKV, Totals
-from videox2l.store.reader import IndexReader
-from videox2l.store.spec import CODECS, DTYPES, ROPE_CONVENTION, IndexSpec
+from videox2l.store.reader import IndexReader, LowRead
+from videox2l.store.spec import DEFAULT_CODECS, DTYPES, ROPE_CONVENTION, IndexSpec
 from videox2l.store.writer import IndexWriter
 
 __all__ = [
-    "CODECS",
+    "DEFAULT_CODECS",
     "DTYPES",
     "ROPE_CONVENTION",
     "Archive",
@@ -19,6 +19,7 @@ __all__ = [
     "IndexReader",
     "IndexSpec",
     "IndexWriter",
+    "LowRead",
     "Manifest",
     "Part",
     "ShardEntry",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,24 @@ from videox2l.errors import (
     FingerprintMismatchError,
     VideoNotFoundError,
 )
-from videox2l.identity import VideoIdentity, canonical_json, describe_difference
-from videox2l.store import catalog, layout, lookup
+from videox2l.identity import (
+    VideoIdentity,
+    canonical_json,
+    describe_difference,
+    known_identity,
+    source_url,
+    source_version,
+    video_identity,
+)
+from videox2l.store import catalog, layout, lookup, source_notes
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import seal, unseal
 from videox2l.store.lookup import VideoEntry
-from videox2l.store.manifest import Manifest
+from videox2l.store.manifest import ID, Manifest
 from videox2l.store.reader import IndexReader
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
-from videox2l.store.writer import IndexWriter
+from videox2l.store.writer import Base, IndexWriter
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +49,7 @@ class Archive:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._conditions_checked = False
 
     @classmethod
     def open(
@@ -69,6 +79,11 @@ class Archive:
             document = storage.read(layout.ARCHIVE)
         unseal(document, f"{storage.url}/{layout.ARCHIVE}")
         return cls(storage)
+
+    @property
+    def storage(self) -> Storage:
+        """The files below it."""
+        return self._storage
 
     @property
     def url(self) -> str:
@@ -108,16 +123,12 @@ class Archive:
             differ.
         :raises CorruptDataError: a manifest is damaged.
         """
-        video_id = self.resolve(video)
         if spec is not None:
             index_fp = index_fp or spec.index_fp
-        if index_fp is not None:
-            try:
-                found = [self._manifest(video_id, index_fp)]
-            except FileNotFoundError:
-                found = []
-        else:
-            found = self._manifests(video_id)
+        # Two small requests where the id is given: one lists the video's indexes, one reads the manifest.
+        found = self._candidates(video, index_fp) if lookup.is_id(video) else []
+        video_id = video if found else self.resolve(video)
+        found = found or self._candidates(video_id, index_fp)
         matching = [
             manifest
             for manifest in found
@@ -130,36 +141,158 @@ class Archive:
             raise FingerprintMismatchError(_several(matching))
         raise FingerprintMismatchError(_none_fits(self._manifests(video_id), model_fingerprint, spec, index_fp))
 
+    def _candidates(self, video_id: str, index_fp: str | None) -> list[Manifest]:
+        if index_fp is None:
+            return self._manifests(video_id)
+        if ID.fullmatch(index_fp) is None:  # it becomes part of a path
+            return []
+        try:
+            return [self._manifest(video_id, index_fp)]
+        except FileNotFoundError:
+            return []
+
     def has(self, video_id: str, spec: IndexSpec) -> bool:
         """Whether this very index is committed. One request, or two."""
         return self._storage.exists(layout.manifest(video_id, spec.index_fp))
 
-    def create_index(self, video: VideoIdentity, spec: IndexSpec) -> IndexWriter:
+    def create_index(
+        self, video: VideoIdentity, spec: IndexSpec, *, replace: bool = False, recorded_at: str | None = None
+    ) -> IndexWriter:
         """Begin to write an index. Nothing of it is visible before :meth:`IndexWriter.commit`.
 
-        :raises AlreadyCommittedError: it is there already.
+        :param replace: take the place of this index, if it is there, and of the video's other indexes of the same
+            model, all in the moment of the commit. Who reads them meanwhile can go on until the next ``gc``.
+        :param recorded_at: wall-clock time of the video's second 0, ISO 8601 with its offset from UTC.
+        :raises AlreadyCommittedError: it is there already, and ``replace`` is off.
         :raises ArchiveNotWritableError: writing is refused, found out before any work is spent.
         """
-        if self.has(video.video_id, spec):
+        base: Base | None = None
+        replaces: list[Manifest] = []
+        if replace:
+            version = self._storage.version(layout.manifest(video.video_id, spec.index_fp))
+            base = None if version is None else Base(version)
+            # Obsolete ones too, since this manifest may take the place of the one that hides them.
+            replaces = [
+                manifest
+                for manifest in self._stored(video.video_id, damaged_too=True)
+                if manifest.spec.model_fingerprint == spec.model_fingerprint and manifest.index_fp != spec.index_fp
+            ]
+        elif self.has(video.video_id, spec):
             raise AlreadyCommittedError(f"{video.name} is already in {self.url} with these settings. Use that index.")
+        self.prepare_to_write(spec)
+        return IndexWriter(self._storage, video, spec, base=base, replaces=replaces, recorded_at=recorded_at)
+
+    def extend_index(self, manifest: Manifest, video: VideoIdentity, keep: int) -> IndexWriter:
+        """Begin to write an index that starts with the first ``keep`` chunks of a committed one and takes its place.
+
+        It keeps the id under which the recording is known, though ``video`` has grown. The kept chunks are not stored
+        again.
+
+        :raises AlreadyCommittedError: the index was replaced or removed since ``manifest`` was read.
+        :raises ArchiveNotWritableError: writing is refused.
+        """
+        current, version = self._committed(manifest)
+        if current.attempt != manifest.attempt or current.chunks != manifest.chunks:
+            raise AlreadyCommittedError(f"{manifest.video.name} was replaced meanwhile in {self.url}. Try again.")
+        self.prepare_to_write(manifest.spec)
+        grown = dataclasses.replace(video, video_id=manifest.video.video_id)
+        obsolete = self._stored(grown.video_id, damaged_too=True) if current.replaces else []
+        return IndexWriter(
+            self._storage,
+            grown,
+            manifest.spec,
+            base=Base(version, current, keep),
+            replaces=[old for old in obsolete if old.attempt in current.replaces],
+            recorded_at=manifest.recorded_at,
+        )
+
+    def rebuild_index(self, video: VideoIdentity, spec: IndexSpec, *, recorded_at: str | None = None) -> IndexWriter:
+        """Begin to write an index anew that is there, but damaged: its manifest may be unreadable.
+
+        The commit takes its place, and no other index's.
+
+        :raises AlreadyCommittedError: there is no such index any more.
+        :raises ArchiveNotWritableError: writing is refused.
+        """
+        version = self._storage.version(layout.manifest(video.video_id, spec.index_fp))
+        if version is None:
+            raise AlreadyCommittedError(f"{video.name} was removed meanwhile from {self.url}. Ingest it anew.")
+        self.prepare_to_write(spec)
+        return IndexWriter(self._storage, video, spec, base=Base(version), recorded_at=recorded_at)
+
+    def swap_manifest(self, old: Manifest, new: Manifest) -> None:
+        """Put ``new``, made from ``old``, in its place, and its row into the catalog.
+
+        :raises AlreadyCommittedError: the index was replaced or removed since ``old`` was read.
+        """
+        current, version = self._committed(old)
+        if current != old:
+            raise AlreadyCommittedError(f"{old.video.name} was replaced meanwhile in {self.url}. Try again.")
+        catalog.delete(self._storage, old)
+        try:
+            self._storage.swap(old.path, new.to_json(), version)
+        except FileExistsError as error:
+            raise AlreadyCommittedError(f"{old.video.name} was replaced meanwhile in {self.url}. Try again.") from error
+        catalog.write(self._storage, new)
+
+    def identify(self, source: str | Path) -> VideoIdentity:
+        """Which video lies at ``source`` (path or URL). It is read only if it changed since it was last seen.
+
+        :raises UnreadableVideoError: missing, not a file, not permitted, or empty.
+        """
+        version = source_version(source)
+        if version is not None:
+            digest = source_notes.recall(self._storage, source_url(source), version)
+            if digest is not None:
+                return known_identity(source, version.size, digest)
+        identity = video_identity(source)
+        if version is not None and version == source_version(source) and version.size == identity.size:
+            source_notes.remember(self._storage, identity, version)
+        return identity
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Every committed manifest, obsolete ones left out; damaged ones are logged and left out."""
+        for video_id in self._storage.names(layout.VIDEOS):
+            yield from self._manifests(video_id, damaged_too=True)
+
+    def _committed(self, manifest: Manifest) -> tuple[Manifest, str]:
+        """What is committed now in the place of ``manifest``, and its version."""
+        version = self._storage.version(manifest.path)
+        if version is None:
+            raise AlreadyCommittedError(f"{manifest.video.name} was removed meanwhile from {self.url}. Try again.")
+        try:
+            return self._manifest(manifest.video.video_id, manifest.index_fp), version
+        except FileNotFoundError as error:
+            raise AlreadyCommittedError(
+                f"{manifest.video.name} was removed meanwhile from {self.url}. Try again."
+            ) from error
+
+    def prepare_to_write(self, spec: IndexSpec) -> None:
+        """Store what the model's fingerprint stands for, and find out whether the storage keeps its promises."""
         document = {"fingerprint": spec.model_fingerprint, "model": dict(spec.model)}
         try:
             self._storage.create(layout.model(spec.model_fingerprint), seal(document))
         except FileExistsError:
             logger.debug("The model %s is already described", spec.model_fingerprint)
-        return IndexWriter(self._storage, video, spec)
+        if not self._conditions_checked and not self._storage.check_conditions():
+            logger.warning(
+                "%s ignores conditional writes: of two jobs that ingest the same video at once, the later one wins, "
+                "and `videox2l gc` removes what the other left",
+                self.url,
+            )
+        self._conditions_checked = True
 
     def rebuild_catalog(self) -> int:
-        """Write the catalog anew from all manifests and return the number of its rows.
+        """Write the catalog anew from all manifests that are whole, and return the number of its rows.
 
         :raises ArchiveNotWritableError: writing is refused.
         """
-        committed = {key for video_id in self._storage.names(layout.VIDEOS) for key in self._manifest_keys(video_id)}
-        for stale in catalog.keys(self._storage) - committed:
-            self._storage.delete_folder(layout.catalog(*stale))
-        for key in sorted(committed):
-            catalog.write(self._storage, self._manifest(*key))
-        return len(committed)
+        current = {(manifest.video.video_id, manifest.index_fp): manifest for manifest in self.manifests()}
+        for stale in catalog.keys(self._storage) - current.keys():
+            self._storage.delete(layout.catalog(*stale))
+        for manifest in current.values():
+            catalog.write(self._storage, manifest)
+        return len(current)
 
     def _rows(self) -> list[CatalogRow]:
         known = catalog.keys(self._storage)
@@ -169,29 +302,60 @@ class Archive:
         lacking = listed - rows.keys()
         for video_id in video_ids - {key[0] for key in known}:
             lacking |= self._manifest_keys(video_id)
+        gone = set()
         for key in sorted(lacking):
             try:
+                found = self._storage.version(layout.catalog(*key))
                 manifest = self._manifest(*key)
             except FileNotFoundError:
-                continue  # the row outlived its index
+                gone.add(key[0])  # the row outlived its index
+                continue
             except (ArchiveFormatError, CorruptDataError) as error:
                 # One damaged index must not hide the others; opening it says what is wrong.
                 logger.warning("Not listed: %s", error)
                 continue
             rows[key] = CatalogRow.of(manifest)
             try:
-                catalog.write(self._storage, manifest)
-            except ArchiveNotWritableError:
+                catalog.restore(self._storage, manifest, found)
+            except (ArchiveNotWritableError, FileExistsError):
                 logger.debug("The catalog of %s stays without a row for %s", self.url, manifest.path)
+        for video_id in gone:  # another index may have just replaced it
+            found_now = self._manifests(video_id, damaged_too=True)
+            rows |= {(video_id, manifest.index_fp): CatalogRow.of(manifest) for manifest in found_now}
         return list(rows.values())
 
     def _manifest_keys(self, video_id: str) -> set[tuple[str, str]]:
         """(video id, index fingerprint) of the video's committed indexes."""
-        names = self._storage.names(layout.video(video_id))
+        names = self._index_names(video_id)
         return {(video_id, name) for name in names if self._storage.exists(layout.manifest(video_id, name))}
 
-    def _manifests(self, video_id: str) -> list[Manifest]:
-        return [self._manifest(*key) for key in sorted(self._manifest_keys(video_id))]
+    def _manifests(self, video_id: str, *, damaged_too: bool = False) -> list[Manifest]:
+        """The video's committed indexes without those that another one replaced; arguments as of :meth:`_stored`."""
+        found = self._stored(video_id, damaged_too=damaged_too)
+        obsolete = {attempt for manifest in found for attempt in manifest.replaces}
+        return [manifest for manifest in found if manifest.attempt not in obsolete]
+
+    def _stored(self, video_id: str, *, damaged_too: bool = False) -> list[Manifest]:
+        """The video's manifests, obsolete ones included. One request for a list, and one a manifest.
+
+        :param damaged_too: do not raise for a damaged manifest, but leave it out.
+        :raises CorruptDataError: a manifest is damaged, and ``damaged_too`` is off.
+        """
+        paths = [layout.manifest(video_id, name) for name in self._index_names(video_id)]
+        found = []
+        for path in paths:
+            try:
+                found.append(self._manifest(video_id, path.split("/")[2]))
+            except FileNotFoundError:
+                continue  # an attempt that was never committed
+            except (ArchiveFormatError, CorruptDataError) as error:
+                if not damaged_too:
+                    raise
+                logger.warning("Left out: %s", error)
+        return found
+
+    def _index_names(self, video_id: str) -> list[str]:
+        return [name for name in self._storage.names(layout.video(video_id)) if ID.fullmatch(name)]
 
     def _manifest(self, video_id: str, index_fp: str) -> Manifest:
         path = layout.manifest(video_id, index_fp)

@@ -3,6 +3,8 @@
 DuckDB, Polars or Ray Data read ``catalog/*.parquet`` as one table. It is a cache of the manifests and never the truth:
 a damaged or missing row is replaced from its manifest. One file an index, because object storage has no append, so
 writers never wait for one another.
+
+Each file's footer carries, under the key ``checksum``, the XXH3-128 of the file with that checksum's digits as zeros.
 """
 
 from __future__ import annotations
@@ -17,8 +19,12 @@ import pyarrow.parquet as pq
 from videox2l.errors import ArchiveError
 from videox2l.identity import canonical_json
 from videox2l.store import layout
+from videox2l.store.documents import checksum
 from videox2l.store.manifest import Manifest
 from videox2l.store.storage import Range, Storage
+
+_CHECKSUM_KEY = "checksum"
+_NO_CHECKSUM = "0" * 32
 
 # Larger than any row file, so that one ranged request gets a whole one without asking for its size.
 _ROW_LIMIT = 2**20
@@ -28,7 +34,7 @@ _ROW_LIMIT = 2**20
 class CatalogRow:
     """One committed index. Durations in seconds, sizes in bytes, ``created`` in UTC (ISO 8601).
 
-    ``model``, ``sampling`` and ``compression`` are JSON text.
+    ``model``, ``sampling`` and ``compression`` are JSON text; ``recorded_at`` is empty where it was not given.
     """
 
     video_id: str
@@ -36,6 +42,7 @@ class CatalogRow:
     name: str
     source: str
     size: int
+    sha256: str
     duration_s: float
     chunks: int
     model_fingerprint: str
@@ -43,11 +50,14 @@ class CatalogRow:
     sampling: str
     compression: str
     dtype: str
+    low_codec: str
+    high_codec: str
     low_tokens: int
     low_bytes: int
     high_tokens: int
     high_bytes: int
     created: str
+    recorded_at: str
 
     @classmethod
     def of(cls, manifest: Manifest) -> CatalogRow:
@@ -58,6 +68,7 @@ class CatalogRow:
             name=video.name,
             source=video.source,
             size=video.size,
+            sha256=video.sha256,
             duration_s=manifest.duration_s,
             chunks=len(manifest.chunks),
             model_fingerprint=spec.model_fingerprint,
@@ -65,11 +76,14 @@ class CatalogRow:
             sampling=canonical_json(spec.sampling).decode(),
             compression=canonical_json(spec.compression).decode(),
             dtype=spec.dtype,
+            low_codec=spec.codecs["low"],
+            high_codec=spec.codecs["high"],
             low_tokens=totals["low"].tokens,
             low_bytes=totals["low"].bytes,
             high_tokens=totals["high"].tokens,
             high_bytes=totals["high"].bytes,
             created=manifest.created,
+            recorded_at=manifest.recorded_at or "",
         )
 
 
@@ -86,10 +100,54 @@ def write(storage: Storage, manifest: Manifest) -> None:
 
     :raises ArchiveNotWritableError: the storage refused.
     """
+    storage.write(layout.catalog(manifest.video.video_id, manifest.index_fp), to_parquet(CatalogRow.of(manifest)))
+
+
+def restore(storage: Storage, manifest: Manifest, version: str | None) -> None:
+    """Store the manifest's row if the file is still ``version``, or missing (None): a writer's newer row stays.
+
+    :raises FileExistsError: somebody wrote it meanwhile.
+    :raises ArchiveNotWritableError: the storage refused.
+    """
+    path, data = layout.catalog(manifest.video.video_id, manifest.index_fp), to_parquet(CatalogRow.of(manifest))
+    if version is None:
+        storage.create(path, data)
+    else:
+        storage.swap(path, data, version)
+
+
+def delete(storage: Storage, manifest: Manifest) -> None:
+    """Delete the manifest's row. Done before the manifest changes: a missing row is made again, a wrong one is not.
+
+    :raises ArchiveNotWritableError: the storage refused.
+    """
+    storage.delete(layout.catalog(manifest.video.video_id, manifest.index_fp))
+
+
+def to_parquet(row: CatalogRow) -> bytes:
+    """A table of this one row, with its checksum."""
     sink = io.BytesIO()
-    table = pa.Table.from_pylist([asdict(CatalogRow.of(manifest))], schema=_SCHEMA)
-    pq.write_table(table, sink, write_page_checksum=True)
-    storage.write(layout.catalog(manifest.video.video_id, manifest.index_fp), sink.getvalue())
+    with pq.ParquetWriter(sink, _SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist([asdict(row)], schema=_SCHEMA))
+        writer.add_key_value_metadata({_CHECKSUM_KEY: _NO_CHECKSUM})
+    data = sink.getvalue()
+    return data.replace(_NO_CHECKSUM.encode(), checksum(data).encode(), 1)
+
+
+def from_parquet(data: bytes | memoryview) -> CatalogRow | None:
+    """The row of a file, or None if the file is damaged."""
+    data = bytes(data)
+    try:
+        # No read-ahead and no threads: those that outlive an error can crash the process, and a row needs none.
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+        written = (file.metadata.metadata or {})[_CHECKSUM_KEY.encode()]
+        if checksum(data.replace(written, _NO_CHECKSUM.encode(), 1)) != written.decode():
+            return None
+        if file.metadata.num_rows != 1 or not file.schema_arrow.equals(_SCHEMA):
+            return None
+        return CatalogRow(**file.read(use_threads=False).to_pylist()[0])
+    except (pa.ArrowException, OSError, TypeError, IndexError, KeyError, ValueError):
+        return None
 
 
 def keys(storage: Storage) -> set[tuple[str, str]]:
@@ -110,15 +168,7 @@ def read(storage: Storage, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str,
         return {}  # one was deleted meanwhile; the manifests know
     rows = {}
     for key, data in zip(ordered, files, strict=True):
-        row = _parse(data)
+        row = from_parquet(data)
         if row is not None and (row.video_id, row.index_fp) == key:
             rows[key] = row
     return rows
-
-
-def _parse(data: bytes) -> CatalogRow | None:
-    try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        return CatalogRow(**table.to_pylist()[0])
-    except (pa.ArrowException, OSError, TypeError, IndexError, UnicodeDecodeError):
-        return None

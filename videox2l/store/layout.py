@@ -7,13 +7,17 @@
     videos/<video_id>/<index_fp>/manifest.json      the commit point of an index, written last
     videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow
     catalog/<video_id>-<index_fp>.parquet           one row, for listings and queries; a cache of the manifests
+    sources/<hash of a URL>.json                    what was found at a URL, so that it need not be read again
+    runs/<run_id>.jsonl                             the ledger of an ingest
 
 Every writer has an attempt folder of its own, so writers cannot damage one another's shards; the manifest names the
-attempt that won.
+attempt that each shard belongs to.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Literal
 
 from videox2l.kv.chunk import Level
@@ -21,7 +25,15 @@ from videox2l.kv.chunk import Level
 ARCHIVE = "archive.json"
 VIDEOS = "videos"
 CATALOG = "catalog"
+MODELS = "models"
+SOURCES = "sources"
+RUNS = "runs"
+ATTEMPTS = "attempts"
 MANIFEST = "manifest.json"
+
+ATTEMPT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
+SHARD_NAME = re.compile(r"(low|high)-\d{5,9}\.arrow|prompt\.arrow")
+"""The only names a manifest may give: nothing in them can lead out of the index's folder."""
 
 Part = Level | Literal["prompt"]
 """What a stored KV belongs to: a level of a chunk, or the prompt before the video."""
@@ -29,7 +41,7 @@ Part = Level | Literal["prompt"]
 
 def model(model_fingerprint: str) -> str:
     """The readable description of a model."""
-    return f"models/{model_fingerprint}.json"
+    return f"{MODELS}/{model_fingerprint}.json"
 
 
 def video(video_id: str) -> str:
@@ -44,7 +56,7 @@ def manifest(video_id: str, index_fp: str) -> str:
 
 def attempt(video_id: str, index_fp: str, attempt_id: str) -> str:
     """The folder of one writer's shards."""
-    return f"{video(video_id)}/{index_fp}/attempts/{attempt_id}"
+    return f"{video(video_id)}/{index_fp}/{ATTEMPTS}/{attempt_id}"
 
 
 def shard(part: Part, number: int) -> str:
@@ -55,3 +67,8 @@ def shard(part: Part, number: int) -> str:
 def catalog(video_id: str, index_fp: str) -> str:
     """The catalog's row of an index."""
     return f"{CATALOG}/{video_id}-{index_fp}.parquet"
+
+
+def source(url: str) -> str:
+    """What is known of a video's URL. Hashed, because a URL may hold any character and be longer than a name may be."""
+    return f"{SOURCES}/{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"

@@ -1,10 +1,18 @@
-"""Files of a local folder that appear whole or not at all, also across a crash or a power cut."""
+"""Files of a local folder that appear whole or not at all, also across a crash or a power cut; and views of them."""
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+# Linux maps all pages in one go if asked, which is faster than a fault for every few of them. All are needed: the
+# checksum of what was mapped is about to be taken.
+_MAP_FLAGS = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)
 
 
 def write_atomically(path: Path, data: bytes, *, exclusive: bool) -> None:
@@ -29,6 +37,32 @@ def write_atomically(path: Path, data: bytes, *, exclusive: bool) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def map_range(path: Path, offset: int, length: int) -> memoryview:
+    """``length`` bytes from ``offset`` on, cut short where the file ends, without copying them.
+
+    The files of an archive are never changed in place, and the view keeps a deleted one alive.
+
+    :raises FileNotFoundError: there is no such file.
+    :raises OSError: as the operating system says.
+    """
+    with path.open("rb") as stream:
+        length = max(0, min(length, os.fstat(stream.fileno()).st_size - offset))
+        if length == 0:
+            return memoryview(b"")
+        start = offset - offset % mmap.ALLOCATIONGRANULARITY
+        mapping = mmap.mmap(stream.fileno(), offset + length - start, _MAP_FLAGS, mmap.PROT_READ, offset=start)
+    return memoryview(mapping)[offset - start :]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes that call this for the same path waiting. The lock dies with its process."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,52 +1,78 @@
 """The manifest: what an index holds, where every byte of it lies, and what it was made from.
 
 It is written last and only if none is there yet, so its presence *is* the commit: readers see a whole index or none.
+Everything read from one is checked for being possible, so that a forged or foreign manifest cannot lead a reader out of
+the archive or make it allocate more than the stored files are long.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from videox2l.errors import ArchiveFormatError
-from videox2l.identity import VideoIdentity
+from videox2l.identity import ID_LENGTH, VideoIdentity
 from videox2l.kv.chunk import LEVELS, Level
-from videox2l.store import layout
-from videox2l.store.documents import field, seal, unseal
+from videox2l.store import documents, layout
+from videox2l.store.documents import count, matching, seal, unseal
 from videox2l.store.layout import Part
 from videox2l.store.spec import IndexSpec
+
+ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_CHECKSUM = re.compile("[0-9a-f]{32}")
+
+MAX_SHARD_BYTES = 5 * 2**30
+"""S3's largest single PUT, and every shard is one."""
+
+MAX_EXPANSION = 256
+"""A stored KV may decode to at most this many times its bytes. Codecs keep within it, whatever they are given."""
+
+_SMALL_BYTES = 2**16  # of decoded KVs, where the ratio says nothing: a few tokens hardly fill their own framing
 
 
 @dataclass(frozen=True)
 class StoredKV:
-    """Where one KV lies: ``length`` bytes at ``offset`` of file ``shard``, an encapsulated Arrow IPC message.
+    """Where one KV lies: ``length`` bytes at ``offset`` of shard number ``shard``, an encapsulated Arrow IPC message.
 
-    ``checksum``: XXH3-128 of exactly these bytes.
+    ``checksum``: XXH3-128 of exactly these bytes. ``buffers``: offset and length inside the message of each buffer that
+    the codec made, in the codec's order.
     """
 
     tokens: int
-    shard: str
+    shard: int
     offset: int
     length: int
     checksum: str
+    buffers: tuple[tuple[int, int], ...]
 
     @classmethod
     def from_document(cls, document: Any, where: str) -> StoredKV:
+        buffers = []
+        for pair in documents.field(document, "buffers", list, where):
+            if not (isinstance(pair, list) and len(pair) == 2 and all(type(number) is int for number in pair)):
+                raise ArchiveFormatError(f"{where}: a buffer is {str(pair)[:80]}, not offset and length. Ingest again.")
+            buffers.append((pair[0], pair[1]))
         return cls(
-            tokens=field(document, "tokens", int, where),
-            shard=field(document, "shard", str, where),
-            offset=field(document, "offset", int, where),
-            length=field(document, "length", int, where),
-            checksum=field(document, "checksum", str, where),
+            tokens=count(document, "tokens", where),
+            shard=count(document, "shard", where),
+            offset=count(document, "offset", where),
+            length=count(document, "length", where),
+            checksum=matching(document, "checksum", _CHECKSUM, where),
+            buffers=tuple(buffers),
         )
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One file of the attempt: its name, what it holds, bytes, and XXH3-128 over the whole file."""
+    """One file: the attempt it was written by, its name there, what it holds, bytes, and XXH3-128 over the whole."""
 
+    attempt: str
     name: str
     part: Part
     size: int
@@ -55,24 +81,36 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ChunkEntry:
-    """One chunk of the video: presentation times in seconds, number of sampled frames, and its KVs by level."""
+    """One chunk of the video: presentation times in seconds, number of sampled frames, and its KVs by level.
+
+    ``frames_checksum``: XXH3-128 over the decoded frames as the model saw them, or empty where the writer was not told.
+    A level that was removed on purpose, to save space, is missing from ``levels``.
+    """
 
     index: int
     start_s: float
     end_s: float
     frames: int
     levels: Mapping[Level, StoredKV]
+    frames_checksum: str = ""
+
+    def to_document(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
     @classmethod
     def from_document(cls, document: Any, where: str) -> ChunkEntry:
-        levels = field(document, "levels", dict, where)
-        return cls(
-            index=field(document, "index", int, where),
-            start_s=field(document, "start_s", float, where),
-            end_s=field(document, "end_s", float, where),
-            frames=field(document, "frames", int, where),
-            levels={level: StoredKV.from_document(levels.get(level), where) for level in LEVELS},
+        levels = documents.field(document, "levels", dict, where)
+        entry = cls(
+            index=count(document, "index", where),
+            start_s=documents.field(document, "start_s", float, where),
+            end_s=documents.field(document, "end_s", float, where),
+            frames=count(document, "frames", where),
+            levels={level: StoredKV.from_document(levels[level], where) for level in LEVELS if level in levels},
+            frames_checksum=documents.field(document, "frames_checksum", str, where),
         )
+        if not (math.isfinite(entry.start_s) and math.isfinite(entry.end_s) and entry.start_s <= entry.end_s):
+            raise ArchiveFormatError(f"{where}: chunk {entry.index} spans {entry.start_s} to {entry.end_s} seconds.")
+        return entry
 
 
 @dataclass(frozen=True)
@@ -85,7 +123,12 @@ class Totals:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything about one committed index. ``created`` is UTC, ISO 8601; ``software`` maps package to version."""
+    """Everything about one committed index. ``created`` is UTC, ISO 8601; ``software`` maps package to version.
+
+    ``recorded_at``: wall-clock time of the video's second 0 (ISO 8601 with offset), where it was given.
+    ``replaces``: attempts at other indexes of the same video that this commit made obsolete. ``dropped``: when a
+    level was removed to save space.
+    """
 
     video: VideoIdentity
     spec: IndexSpec
@@ -95,6 +138,9 @@ class Manifest:
     attempt: str
     software: Mapping[str, str]
     created: str
+    recorded_at: str | None = None
+    replaces: Sequence[str] = ()
+    dropped: Mapping[Level, str] = field(default_factory=dict)
 
     @property
     def index_fp(self) -> str:
@@ -105,9 +151,15 @@ class Manifest:
         """Where this manifest lies in its archive."""
         return layout.manifest(self.video.video_id, self.index_fp)
 
-    def shard_path(self, name: str) -> str:
-        """Where shard ``name`` lies in the archive."""
-        return f"{layout.attempt(self.video.video_id, self.index_fp, self.attempt)}/{name}"
+    def shard_path(self, number: int) -> str:
+        """Where shard ``number`` lies in the archive."""
+        shard = self.shards[number]
+        return f"{layout.attempt(self.video.video_id, self.index_fp, shard.attempt)}/{shard.name}"
+
+    @property
+    def attempts(self) -> set[str]:
+        """The attempts whose files this index uses."""
+        return {shard.attempt for shard in self.shards}
 
     @property
     def duration_s(self) -> float:
@@ -116,12 +168,9 @@ class Manifest:
 
     @property
     def totals(self) -> dict[Level, Totals]:
+        stored = {level: [c.levels[level] for c in self.chunks if level in c.levels] for level in LEVELS}
         return {
-            level: Totals(
-                sum(chunk.levels[level].tokens for chunk in self.chunks),
-                sum(chunk.levels[level].length for chunk in self.chunks),
-            )
-            for level in LEVELS
+            level: Totals(sum(kv.tokens for kv in kvs), sum(kv.length for kv in kvs)) for level, kvs in stored.items()
         }
 
     def to_json(self) -> bytes:
@@ -131,55 +180,112 @@ class Manifest:
                 "index_fp": self.index_fp,
                 "attempt": self.attempt,
                 "created": self.created,
+                "recorded_at": self.recorded_at,
+                "replaces": list(self.replaces),
+                "dropped": dict(self.dropped),
                 "software": dict(self.software),
                 "spec": self.spec.to_document(),
                 # Derived, but what a person opening this file looks for first.
                 "totals": {level: dataclasses.asdict(total) for level, total in self.totals.items()},
                 "prompt": dataclasses.asdict(self.prompt),
                 "shards": [dataclasses.asdict(shard) for shard in self.shards],
-                "chunks": [dataclasses.asdict(chunk) for chunk in self.chunks],
+                "chunks": [chunk.to_document() for chunk in self.chunks],
             }
         )
 
     @classmethod
-    def from_json(cls, data: bytes, where: str) -> Manifest:
+    def from_json(cls, data: bytes | memoryview, where: str) -> Manifest:
         """Parse and verify. ``where`` names the file in errors.
 
-        :raises ArchiveFormatError: another format version, a missing field, or chunks out of order.
+        :raises ArchiveFormatError: another format version, a missing field, an impossible value.
         :raises CorruptDataError: the bytes are not what was written.
         """
         document = unseal(data, where)
-        video = field(document, "video", dict, where)
+        get = documents.field
+        recorded_at, replaces = document.get("recorded_at"), get(document, "replaces", list, where)
         manifest = cls(
-            video=VideoIdentity(
-                video_id=field(video, "video_id", str, where),
-                name=field(video, "name", str, where),
-                source=field(video, "source", str, where),
-                size=field(video, "size", int, where),
-                sha256=field(video, "sha256", str, where),
-            ),
-            spec=IndexSpec.from_document(field(document, "spec", dict, where), where),
-            prompt=StoredKV.from_document(field(document, "prompt", dict, where), where),
-            chunks=tuple(ChunkEntry.from_document(chunk, where) for chunk in field(document, "chunks", list, where)),
-            shards=tuple(_shard_entry(shard, where) for shard in field(document, "shards", list, where)),
-            attempt=field(document, "attempt", str, where),
-            software=field(document, "software", dict, where),
-            created=field(document, "created", str, where),
+            video=_video(get(document, "video", dict, where), where),
+            spec=IndexSpec.from_document(get(document, "spec", dict, where), where),
+            prompt=StoredKV.from_document(get(document, "prompt", dict, where), where),
+            chunks=tuple(ChunkEntry.from_document(chunk, where) for chunk in get(document, "chunks", list, where)),
+            shards=tuple(_shard_entry(shard, where) for shard in get(document, "shards", list, where)),
+            attempt=matching(document, "attempt", layout.ATTEMPT_NAME, where),
+            software={str(name): str(text) for name, text in get(document, "software", dict, where).items()},
+            created=_time(get(document, "created", str, where), where),
+            recorded_at=None if recorded_at is None else _time(get(document, "recorded_at", str, where), where),
+            replaces=tuple(str(attempt) for attempt in replaces),
+            dropped={
+                level: _time(str(text), where)
+                for level, text in get(document, "dropped", dict, where).items()
+                if level in LEVELS
+            },
         )
-        if manifest.index_fp != field(document, "index_fp", str, where):
+        if manifest.index_fp != get(document, "index_fp", str, where):
             raise ArchiveFormatError(f"{where}: its settings do not give the index it names. Ingest the video again.")
-        if [chunk.index for chunk in manifest.chunks] != list(range(len(manifest.chunks))):
-            raise ArchiveFormatError(f"{where}: its chunks are not numbered 0, 1, 2, … Ingest the video again.")
+        _check(manifest, where)
         return manifest
 
 
+def _video(document: Any, where: str) -> VideoIdentity:
+    return VideoIdentity(
+        video_id=matching(document, "video_id", ID, where),
+        name=documents.field(document, "name", str, where),
+        source=documents.field(document, "source", str, where),
+        size=count(document, "size", where),
+        sha256=matching(document, "sha256", _SHA256, where),
+    )
+
+
 def _shard_entry(document: Any, where: str) -> ShardEntry:
-    part = field(document, "part", str, where)
+    part = documents.field(document, "part", str, where)
     if part not in (*LEVELS, "prompt"):
         raise ArchiveFormatError(f"{where}: a shard belongs to {part!r}, which is no part of an index. Ingest again.")
     return ShardEntry(
-        name=field(document, "name", str, where),
+        attempt=matching(document, "attempt", layout.ATTEMPT_NAME, where),
+        name=matching(document, "name", layout.SHARD_NAME, where),
         part=part,  # type: ignore[arg-type]
-        size=field(document, "size", int, where),
-        checksum=field(document, "checksum", str, where),
+        size=count(document, "size", where),
+        checksum=matching(document, "checksum", _CHECKSUM, where),
     )
+
+
+def _time(text: str, where: str) -> str:
+    """``text``, which must be an ISO 8601 time with its offset from UTC."""
+    try:
+        aware = datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        aware = False
+    if not aware:
+        raise ArchiveFormatError(f"{where}: {text[:80]!r} is no time with its offset from UTC. Ingest again.")
+    return text
+
+
+def _check(manifest: Manifest, where: str) -> None:
+    """Every KV lies inside a shard of its part and cannot grow beyond reason when it is decoded."""
+    if [chunk.index for chunk in manifest.chunks] != list(range(len(manifest.chunks))):
+        raise ArchiveFormatError(f"{where}: its chunks are not numbered 0, 1, 2, … Ingest the video again.")
+    if any(shard.size > MAX_SHARD_BYTES for shard in manifest.shards):
+        raise ArchiveFormatError(f"{where}: a shard is larger than any writer makes them. Ingest the video again.")
+    stored: list[tuple[str, Part, StoredKV]] = [("the prompt", "prompt", manifest.prompt)]
+    for chunk in manifest.chunks:
+        missing = set(LEVELS) - chunk.levels.keys() - manifest.dropped.keys()
+        if missing:
+            raise ArchiveFormatError(f"{where}: chunk {chunk.index} lacks its {min(missing)} KVs. Ingest again.")
+        stored += [(f"chunk {chunk.index}", level, kv) for level, kv in chunk.levels.items()]
+    for name, part, kv in stored:
+        if not _lies_inside(kv, part, manifest):
+            raise ArchiveFormatError(f"{where}: the {part} KVs of {name} cannot lie where it says. Ingest again.")
+
+
+def _lies_inside(kv: StoredKV, part: Part, manifest: Manifest) -> bool:
+    if kv.shard >= len(manifest.shards):
+        return False
+    shard = manifest.shards[kv.shard]
+    # Arrow aligns buffers to 8 bytes, which tensors of any dtype can be viewed at.
+    inside = all(
+        offset >= 0 and length >= 0 and offset % 8 == 0 and offset + length <= kv.length
+        for offset, length in kv.buffers
+    )
+    decoded = kv.tokens * manifest.spec.bytes_per_token
+    small_enough = decoded <= max(MAX_EXPANSION * kv.length, _SMALL_BYTES)
+    return shard.part == part and inside and kv.offset + kv.length <= shard.size and small_enough

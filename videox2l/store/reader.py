@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from videox2l.errors import CorruptDataError
-from videox2l.kv.chunk import KV, Level
-from videox2l.store.documents import checksum
+from videox2l.kv.chunk import KV
 from videox2l.store.layout import Part
-from videox2l.store.manifest import Manifest, StoredKV
-from videox2l.store.shard import decode
+from videox2l.store.manifest import Manifest
+from videox2l.store.reads import Piece, ReadPlan, decode_piece, plan_each, plan_prompt, plan_together
 from videox2l.store.storage import Range, Storage
+
+Fetch = Callable[[Sequence[Range]], Sequence[bytes | memoryview]]
+"""Reads ranges in their order; cut short where a file ends early, ``FileNotFoundError`` where one is missing."""
+
+
+@dataclass(frozen=True)
+class LowRead:
+    """Low KVs by chunk, and for the chunks that have none any more, the reason in words."""
+
+    found: dict[int, KV]
+    missing: dict[int, str]
 
 
 class IndexReader:
     """Reads KVs of one index. Made by :meth:`videox2l.store.Archive.open_index`.
 
     Every read is verified against the manifest's checksum. KVs come as CPU tensors, [layers, KV heads, tokens, head
-    dimension] in the stored dtype, that view the bytes read: treat them as read-only. Nothing is cached here. Safe to
-    use from several threads and after a fork; calls block, so keep them out of coroutines.
+    dimension] in the spec's dtype, that may view the bytes read: treat them as read-only. Nothing is cached here. Safe
+    to use from several threads and after a fork; calls block, so keep them out of coroutines.
 
-    All reads raise :class:`CorruptDataError` (bytes changed, cut short or missing) and
+    All reads raise :class:`CorruptDataError` (bytes changed, cut short, missing or removed) and
     :class:`~videox2l.errors.ArchiveError` (storage not reachable).
     """
 
-    def __init__(self, storage: Storage, manifest: Manifest) -> None:
+    def __init__(self, storage: Storage, manifest: Manifest, fetch: Fetch | None = None) -> None:
+        """``fetch`` reads ranges in another way than ``storage`` does, such as with retries and deadlines."""
         self.manifest = manifest
-        self._storage = storage
+        self.storage = storage
+        self._fetch = fetch or storage.read_ranges
         self._counts: dict[Part, int] = {"prompt": 0, "low": 0, "high": 0}
         self._lock = threading.Lock()
 
@@ -40,11 +52,14 @@ class IndexReader:
 
     def prompt(self) -> KV:
         """KVs of the prompt before the video."""
-        return self._single("prompt", [(self.manifest.prompt, "the prompt")])[0]
+        return self._read(plan_prompt(self.manifest), "prompt")[0]
 
-    def high(self) -> list[KV]:
-        """High-level KVs of all chunks, in order. One request a shard, all at once."""
-        return self._whole_shards("high")
+    def high(self, chunks: Iterable[int] | None = None) -> list[KV]:
+        """High-level KVs of these chunks, or of all, in order. Few requests, all at once."""
+        wanted = range(len(self.manifest.chunks)) if chunks is None else list(chunks)
+        plan = plan_together(self.manifest, "high", wanted)
+        by_chunk = dict(zip((piece.chunk for piece in plan.pieces), self._read(plan, "high"), strict=True))
+        return [by_chunk[chunk] for chunk in wanted]
 
     def low(self, chunk_index: int) -> KV:
         """Low-level KVs of one chunk, in one ranged request.
@@ -58,66 +73,50 @@ class IndexReader:
 
         :raises IndexError: there is no such chunk.
         """
-        wanted: dict[int, tuple[StoredKV, str]] = {}
-        for index in chunk_indices:
-            if not 0 <= index < len(self.manifest.chunks):
-                raise IndexError(f"chunk {index} does not exist: the video has {len(self.manifest.chunks)} chunks")
-            wanted[index] = (self.manifest.chunks[index].levels["low"], f"chunk {index}")
-        return dict(zip(wanted, self._single("low", list(wanted.values())), strict=True))
+        plan = plan_each(self.manifest, "low", dict.fromkeys(chunk_indices))
+        kvs = self._read(plan, "low")
+        return {piece.chunk: kv for piece, kv in zip(plan.pieces, kvs, strict=True) if piece.chunk is not None}
 
-    def verify(self) -> None:
-        """Read every file of the index whole and compare size and checksum, also of bytes no other read touches.
+    def low_found(self, chunk_indices: Iterable[int]) -> LowRead:
+        """As :meth:`low_many`, but chunks whose low KVs are damaged, lost or removed are reported, not raised.
 
-        :raises CorruptDataError: naming all damaged files.
+        :raises IndexError: there is no such chunk.
         """
-        damaged = []
-        for shard in self.manifest.shards:
-            path = self.manifest.shard_path(shard.name)
-            try:
-                data = self._storage.read(path)
-            except FileNotFoundError:
-                damaged.append(f"{path} is missing")
-                continue
-            if len(data) != shard.size or checksum(data) != shard.checksum:
-                damaged.append(f"{path} does not match its checksum ({len(data)} of {shard.size} bytes)")
-        if damaged:
-            raise CorruptDataError(f"{'; '.join(damaged)}. Ingest the video again.")
-
-    def _single(self, part: Part, wanted: Sequence[tuple[StoredKV, str]]) -> list[KV]:
-        """One range a KV."""
-        ranges = [Range(self.manifest.shard_path(kv.shard), kv.offset, kv.length) for kv, _ in wanted]
-        found = self._fetch(part, ranges)
-        return [
-            decode(data, kv, self.manifest.spec, part, f"{place.path}, {name}")
-            for data, (kv, name), place in zip(found, wanted, ranges, strict=True)
-        ]
-
-    def _whole_shards(self, level: Level) -> list[KV]:
-        """One range a shard, from its first KV to its last; the KVs are views into it."""
-        by_shard: dict[str, list[tuple[int, StoredKV]]] = defaultdict(list)
-        for chunk in self.manifest.chunks:
-            by_shard[chunk.levels[level].shard].append((chunk.index, chunk.levels[level]))
-        ranges = []
-        for name, members in by_shard.items():
-            start = min(kv.offset for _, kv in members)
-            end = max(kv.offset + kv.length for _, kv in members)
-            ranges.append(Range(self.manifest.shard_path(name), start, end - start))
-        found: dict[int, KV] = {}
-        for data, place, members in zip(self._fetch(level, ranges), ranges, by_shard.values(), strict=True):
-            view = memoryview(data)
-            for index, kv in members:
-                begin = kv.offset - place.offset
-                where = f"{place.path}, chunk {index}"
-                found[index] = decode(view[begin : begin + kv.length], kv, self.manifest.spec, level, where)
-        return [found[chunk.index] for chunk in self.manifest.chunks]
-
-    def _fetch(self, part: Part, ranges: Sequence[Range]) -> list[bytes]:
+        wanted = list(dict.fromkeys(chunk_indices))
         try:
-            found = self._storage.read_ranges(ranges)
+            return LowRead(self.low_many(wanted), {})
+        except CorruptDataError:
+            # Rare, so simple: read once more, one by one, to learn which of them it was.
+            result = LowRead({}, {})
+            for chunk in wanted:
+                try:
+                    result.found[chunk] = self.low(chunk)
+                except CorruptDataError as error:
+                    result.missing[chunk] = str(error)
+            return result
+
+    def _read(self, plan: ReadPlan, part: Part) -> list[KV]:
+        """The plan's pieces, in their order."""
+        try:
+            fetched = self._fetch(plan.ranges)
         except FileNotFoundError as error:
-            raise CorruptDataError(
-                f"{self.manifest.path}: a shard that it names is missing ({error}). Ingest the video again."
-            ) from error
+            raise shard_missing(self.manifest, error) from error
+        self.count(part, sum(len(data) for data in fetched))
+
+        def decoded(piece: Piece) -> KV:
+            return decode_piece(self.manifest, plan, piece, fetched[piece.range_number])
+
+        return [decoded(piece) for piece in plan.pieces]
+
+    def count(self, part: Part, size: int) -> None:
+        """Book ``size`` bytes fetched for ``part``."""
         with self._lock:
-            self._counts[part] += sum(len(data) for data in found)
-        return found
+            self._counts[part] += size
+
+
+def shard_missing(manifest: Manifest, error: FileNotFoundError) -> CorruptDataError:
+    """What a reader says of a shard that is not there."""
+    return CorruptDataError(
+        f"{manifest.path}: a shard that it names is missing ({error}). "
+        "Open the video again if it was just replaced; otherwise run `videox2l repair`."
+    )

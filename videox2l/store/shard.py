@@ -1,8 +1,8 @@
 """Shards: Arrow IPC files with one record batch a KV, readable by any Arrow implementation.
 
-A batch has two flat columns, ``keys`` and ``values``, each a [layers, KV heads, tokens, head dimension] tensor in C
-order. Neither compression nor padding to a common size: the bytes of a batch's message, whose offset and length the
-manifest knows, become tensors without a copy. So one chunk is one ranged read, and the file's footer is never needed.
+A batch has one row and a binary column for each buffer that the codec makes. Neither compression nor padding to a
+common size: the manifest knows where each batch's message lies, and each buffer in it, so one chunk is one ranged read,
+and its buffers become tensors without parsing Arrow or copying. The file's footer is for other readers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 
 from videox2l.errors import CorruptDataError
 from videox2l.kv.chunk import KV
+from videox2l.kv.codecs import CodecError
 from videox2l.store.documents import checksum
 from videox2l.store.layout import Part
 from videox2l.store.manifest import ShardEntry, StoredKV
@@ -32,9 +33,6 @@ TARGET_BYTES: Mapping[Part, int] = {
 }
 """A shard is closed before it grows past this, unless a single KV is larger."""
 
-# Arrow has no bfloat16: its bits travel as unsigned integers and the true type stands in the metadata.
-_ARROW_TYPES = {"float32": pa.float32(), "float16": pa.float16(), "bfloat16": pa.uint16()}
-
 
 @dataclass(frozen=True)
 class Shard:
@@ -45,12 +43,16 @@ class Shard:
 
 
 class ShardBuilder:
-    """Collects KVs into one file in memory, because an object must be complete before its single PUT."""
+    """Collects KVs into one file in memory, because an object must be complete before its single PUT.
 
-    def __init__(self, spec: IndexSpec, part: Part, name: str) -> None:
+    ``number`` is its place in the manifest's list of shards.
+    """
+
+    def __init__(self, spec: IndexSpec, part: Part, number: int, attempt: str, name: str) -> None:
         self.spec = spec
         self.part = part
-        self.name = name
+        self.number = number
+        self._attempt, self._name = attempt, name
         self._schema = _schema(spec, part)
         self._sink = io.BytesIO()
         self._writer = pa.ipc.new_file(self._sink, self._schema)
@@ -61,8 +63,9 @@ class ShardBuilder:
         return self._empty or self._sink.tell() + kv.nbytes <= TARGET_BYTES[self.part]
 
     def add(self, kv: KV) -> StoredKV:
-        """Copy ``kv`` (any device, any strides) into the file; the caller may change it afterwards."""
-        arrays = [_to_arrow(tensor, self.spec.dtype) for tensor in (kv.keys_LHTD, kv.values_LHTD)]
+        """Encode ``kv`` (any device, any strides) into the file; the caller may change it afterwards."""
+        encoded = self.spec.codec(self.part).encode(kv)
+        arrays = [_one_row(encoded[name]) for name in self._schema.names]
         batch = pa.record_batch(arrays, schema=self._schema)
         self._writer.write_batch(batch)
         self._empty = False
@@ -71,18 +74,19 @@ class ShardBuilder:
         end = self._sink.tell()
         message = self._sink.getbuffer()[end - length : end]
         try:
-            return StoredKV(kv.tokens, self.name, end - length, length, checksum(message))
+            buffers = _locate(message, self._schema)
+            return StoredKV(kv.tokens, self.number, end - length, length, checksum(message), buffers)
         finally:
             message.release()  # a BytesIO with a buffer handed out cannot grow
 
     def finish(self) -> Shard:
         self._writer.close()
         data = self._sink.getvalue()
-        return Shard(ShardEntry(self.name, self.part, len(data), checksum(data)), data)
+        return Shard(ShardEntry(self._attempt, self._name, self.part, len(data), checksum(data)), data)
 
 
 def decode(data: bytes | memoryview, stored: StoredKV, spec: IndexSpec, part: Part, where: str) -> KV:
-    """Verify the message ``data`` and view it as tensors, without a copy: treat them as read-only.
+    """Verify the message ``data`` and turn it into tensors, without a copy where the codec allows: do not change them.
 
     :raises CorruptDataError: its length or checksum is not the manifest's, or it does not decode. ``where`` names file
         and chunk.
@@ -90,26 +94,32 @@ def decode(data: bytes | memoryview, stored: StoredKV, spec: IndexSpec, part: Pa
     if len(data) != stored.length:
         raise CorruptDataError(
             f"{where}: {len(data)} bytes could be read where {stored.length} were written. "
-            "The file is cut short or replaced; ingest the video again."
+            "The file is cut short or replaced; run `videox2l repair`, or ingest the video again."
         )
     if checksum(data) != stored.checksum:
         raise CorruptDataError(
             f"{where}: the checksum does not match, so the stored bytes changed. "
-            "Nothing is answered from them; ingest the video again."
+            "Nothing is answered from them; run `videox2l repair`, or ingest the video again."
         )
+    view, codec = memoryview(data), spec.codec(part)
+    names = codec.fields()
     try:
-        batch = pa.ipc.read_record_batch(pa.py_buffer(data), _schema(spec, part))
+        if len(names) != len(stored.buffers):
+            raise CodecError(f"{codec.name} has {len(names)} buffers, not {len(stored.buffers)}")
+        fields = {
+            name: view[offset : offset + length] for name, (offset, length) in zip(names, stored.buffers, strict=True)
+        }
         shape = (spec.layers, spec.kv_heads, stored.tokens, spec.head_dim)
-        keys, values = (_to_torch(column, spec.dtype).reshape(shape) for column in batch.columns)
-    except (pa.ArrowException, RuntimeError) as error:
+        return codec.decode(fields, shape, getattr(torch, spec.dtype))
+    except CodecError as error:
         raise CorruptDataError(f"{where} is not what the manifest says ({error}). Ingest the video again.") from error
-    return KV(keys, values)
 
 
 def _schema(spec: IndexSpec, part: Part) -> pa.Schema:
-    kind = _ARROW_TYPES[spec.dtype]
+    codec = spec.codec(part)
     metadata = {
         "part": part,
+        "codec": codec.name,
         "dtype": spec.dtype,
         "axes": "layers, kv_heads, tokens, head_dim",
         "layers": str(spec.layers),
@@ -117,16 +127,21 @@ def _schema(spec: IndexSpec, part: Part) -> pa.Schema:
         "head_dim": str(spec.head_dim),
         "rope": spec.rope,
     }
-    return pa.schema([pa.field(name, kind, nullable=False) for name in ("keys", "values")], metadata=metadata)
+    fields = [pa.field(name, pa.large_binary(), nullable=False) for name in codec.fields()]
+    return pa.schema(fields, metadata=metadata)
 
 
-def _to_arrow(tensor: torch.Tensor, dtype: str) -> pa.Array:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    array = (flat.view(torch.uint16) if dtype == "bfloat16" else flat).numpy()
-    return pa.Array.from_buffers(_ARROW_TYPES[dtype], array.size, [None, pa.py_buffer(array)])
+def _one_row(data: object) -> pa.Array:
+    buffer = pa.py_buffer(data)
+    offsets = pa.py_buffer(memoryview(bytes(8) + buffer.size.to_bytes(8, "little")))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, buffer])
 
 
-def _to_torch(column: pa.Array, dtype: str) -> torch.Tensor:
-    # DLPack takes Arrow's read-only memory as it is; torch.frombuffer would warn about it.
-    flat = torch.from_dlpack(column)
-    return flat.view(torch.bfloat16) if dtype == "bfloat16" else flat
+def _locate(message: memoryview, schema: pa.Schema) -> tuple[tuple[int, int], ...]:
+    """Where in ``message`` each column's bytes lie: offset and length."""
+    whole = pa.py_buffer(message)
+    batch = pa.ipc.read_record_batch(whole, schema)
+    values = [column.buffers()[2] for column in batch.columns]
+    return tuple(
+        (0, 0) if value is None or not value.size else (value.address - whole.address, value.size) for value in values
+    )

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
+
+import torch
 
 from videox2l.errors import ArchiveFormatError
 from videox2l.identity import canonical_json, describe_difference, fingerprint
 from videox2l.kv.chunk import LEVELS, Level
+from videox2l.kv.codecs import CODECS, Codec
 from videox2l.store import documents
+from videox2l.store.layout import Part
 
 ROPE_CONVENTION = "keys stored before RoPE, rotate-half"
 """Keys are position-free in an archive. Mixing rotates them, pairing dimension i with i + head_dim / 2."""
 
-CODECS = ("raw",)
-"""How tensors become bytes. ``raw``: as they are, C order, little endian."""
+DEFAULT_CODECS: Mapping[Level, str] = MappingProxyType({"low": "raw", "high": "raw"})
+
+_MODEL_FINGERPRINT = re.compile("[0-9a-f]{1,64}")
+
+_MAX_DIMENSION = 2**16  # far beyond any model; products of three of them still fit 64 bits
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -25,8 +34,9 @@ class IndexSpec:
     """Identifies an index among all indexes of one video.
 
     ``model_fingerprint`` stands for the model; ``model`` is the readable document behind it. ``sampling`` and
-    ``compression`` are the configurations as plain dictionaries (:func:`videox2l.config.to_dict`). ``dtype`` is the
-    element type of all stored KVs, ``codecs`` how each level is encoded. ``layers``, ``kv_heads`` and ``head_dim``
+    ``compression`` are the configurations as plain dictionaries (:func:`videox2l.config.to_dict`); ``decode`` says how
+    frames were brought to the model's size. ``dtype`` is the element type of all KVs, ``codecs`` how each level is
+    stored (:mod:`videox2l.kv.codecs`; the prompt is always stored raw). ``layers``, ``kv_heads`` and ``head_dim``
     give the shape [layers, KV heads, tokens, head dimension] of every KV.
 
     :raises ValueError: unknown dtype or codec, or a dimension below 1.
@@ -39,18 +49,30 @@ class IndexSpec:
     layers: int
     kv_heads: int
     head_dim: int
+    decode: Mapping[str, Any] = field(default_factory=dict)
     dtype: str = "bfloat16"
-    codecs: Mapping[Level, str] = field(default_factory=lambda: dict.fromkeys(LEVELS, "raw"))
+    codecs: Mapping[Level, str] = field(default_factory=lambda: DEFAULT_CODECS)
     rope: str = ROPE_CONVENTION
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
-        if set(self.codecs) != set(LEVELS) or not set(self.codecs.values()) <= set(CODECS):
-            raise ValueError(f"codecs must name one of {CODECS} for each of {LEVELS}, got {dict(self.codecs)}")
+        if set(self.codecs) != set(LEVELS) or not set(self.codecs.values()) <= CODECS.keys():
+            raise ValueError(f"codecs must name one of {', '.join(CODECS)} for low and high, got {dict(self.codecs)}")
+        if self.rope != ROPE_CONVENTION:
+            raise ValueError(f"rope must be {ROPE_CONVENTION!r}, got {self.rope!r}")
         for name in ("layers", "kv_heads", "head_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= _MAX_DIMENSION:
+                raise ValueError(f"{name} must be from 1 to {_MAX_DIMENSION}, got {getattr(self, name)}")
+
+    @property
+    def bytes_per_token(self) -> int:
+        """Of keys and values in memory, over all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * getattr(torch, self.dtype).itemsize
+
+    def codec(self, part: Part) -> Codec:
+        """How KVs of ``part`` are stored."""
+        return CODECS["raw" if part == "prompt" else self.codecs[part]]
 
     @property
     def index_fp(self) -> str:
@@ -69,6 +91,7 @@ class IndexSpec:
             "model": dict(self.model),
             "sampling": dict(self.sampling),
             "compression": dict(self.compression),
+            "decode": dict(self.decode),
             "layers": self.layers,
             "kv_heads": self.kv_heads,
             "head_dim": self.head_dim,
@@ -84,10 +107,11 @@ class IndexSpec:
         codecs = get(document, "codecs", dict, where)
         try:
             return cls(
-                model_fingerprint=get(document, "model_fingerprint", str, where),
+                model_fingerprint=documents.matching(document, "model_fingerprint", _MODEL_FINGERPRINT, where),
                 model=get(document, "model", dict, where),
                 sampling=get(document, "sampling", dict, where),
                 compression=get(document, "compression", dict, where),
+                decode=get(document, "decode", dict, where),
                 layers=get(document, "layers", int, where),
                 kv_heads=get(document, "kv_heads", int, where),
                 head_dim=get(document, "head_dim", int, where),

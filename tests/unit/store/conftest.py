@@ -11,9 +11,12 @@ from videox2l.store import Archive
 __all__ = ["s3_bucket", "s3_server"]
 
 
-@pytest.fixture(params=["local", "memory", "s3"])
+@pytest.fixture(params=["local", "memory"])
 def archive_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An address where an archive can be made, on every kind of storage."""
+    """An address where an archive can be made: a folder, or a storage without files of its own.
+
+    Tests of what may differ on S3, which is slow, ask for it with ``samples.every_storage``.
+    """
     if request.param == "local":
         return str(tmp_path / "archive")
     if request.param == "memory":

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 
 from videox2l.identity import VideoIdentity
@@ -25,6 +26,10 @@ SPEC = IndexSpec(
     head_dim=HEAD_DIM,
     dtype="float32",
 )
+
+
+every_storage = pytest.mark.parametrize("archive_url", ["local", "memory", "s3"], indirect=True)
+"""For tests of what may differ on S3, which is slow to test."""
 
 
 def spec(**changes: Any) -> IndexSpec:
@@ -59,6 +64,12 @@ def write_index(
     with archive.create_index(video(name), wanted) as writer:
         append_all(writer, chunks if chunks is not None else random_chunks(dtype=wanted.dtype))
         return writer.commit()
+
+
+def shard_path(manifest: Manifest, name: str) -> str:
+    """Where the shard ``name`` of an index lies in its archive."""
+    [number] = [number for number, shard in enumerate(manifest.shards) if shard.name == name]
+    return manifest.shard_path(number)
 
 
 def assert_same(a: KV, b: KV) -> None:

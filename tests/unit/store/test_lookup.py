@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.store.samples import append_all, random_chunks, spec, video, write_index
+from tests.unit.store.samples import append_all, every_storage, random_chunks, spec, video, write_index
 from videox2l.errors import FingerprintMismatchError, VideoNotFoundError
 from videox2l.identity import VideoIdentity
 from videox2l.store import Archive, layout
@@ -41,6 +41,7 @@ def test_same_name_twice(archive: Archive) -> None:
     assert archive.resolve("/other/holiday.mp4") == twin.video_id
 
 
+@every_storage
 def test_listing_survives_a_lost_catalog(archive: Archive) -> None:
     write_index(archive)
     write_index(archive, sampling={"fps": 2})

@@ -13,7 +13,7 @@ from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError
 from videox2l.identity import fingerprint, hash_file
 from videox2l.kv.rope import RopeTables, rotate
-from videox2l.models.protocol import KVGeometry, ModelIdentity
+from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
 from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
 from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
 from videox2l.models.video_xl.network import VideoXLNetwork
@@ -59,10 +59,10 @@ class VideoXL:
         """``[F, H, W, 3]`` uint8 RGB frames → ``[F * tokens_per_frame, hidden]`` visual tokens."""
         return self.network.visual_tokens(frames_FHWC)
 
-    def start_prefill(self, compression: CompressionConfig) -> VideoXLPrefill:
-        """Begin a video: runs the chat prompt in front of it."""
+    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> VideoXLPrefill:
+        """Begin a video: runs the chat prompt in front of it. With ``resume``, go on behind the chunks it holds."""
         prompt_T = torch.tensor(prefix_ids(self.tokenizer))
-        return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression)
+        return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression, resume)
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""

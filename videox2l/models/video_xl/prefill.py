@@ -17,6 +17,7 @@ from videox2l.config import CompressionConfig
 from videox2l.errors import ModelError
 from videox2l.kv import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.rope import RopeTables, rotate
+from videox2l.models.protocol import PrefillState
 from videox2l.models.video_xl.attention import attend, window_mask
 from videox2l.models.video_xl.vst import VSTLayout, VSTProjection, VSTs, vst_layout
 
@@ -58,9 +59,17 @@ class VideoXLPrefill:
     """The running prefill of one video. Feed its chunks in order; each call returns both levels of that chunk."""
 
     def __init__(
-        self, language_model: Qwen2ForCausalLM, vsts: VSTs, prompt_ids_T: torch.Tensor, compression: CompressionConfig
+        self,
+        language_model: Qwen2ForCausalLM,
+        vsts: VSTs,
+        prompt_ids_T: torch.Tensor,
+        compression: CompressionConfig,
+        resume: PrefillState | None = None,
     ) -> None:
-        """Run the prompt (``[T]`` token ids in front of the video), whose KVs are kept uncompressed by both passes."""
+        """Run the prompt (``[T]`` token ids in front of the video), whose KVs are kept uncompressed by both passes.
+
+        With ``resume`` nothing is run: both memories are restored from it.
+        """
         self._model = language_model.model
         self._vsts = vsts
         self.compression = compression
@@ -71,7 +80,9 @@ class VideoXLPrefill:
         self._chunks = 0
         self._finished = False
         with torch.inference_mode():
-            self.prompt: KV = self._run_prompt(prompt_ids_T.to(weight.device))
+            self.prompt: KV = (
+                self._run_prompt(prompt_ids_T.to(weight.device)) if resume is None else self._restore(resume)
+            )
 
     def memory_tokens(self, level: Level) -> int:
         """Tokens that this level's pass has kept so far, the prompt included: the next chunk's first position."""
@@ -109,6 +120,16 @@ class VideoXLPrefill:
             self._keep(level, kept)
         return kept
 
+    def _restore(self, state: PrefillState) -> KV:
+        # Piece by piece, as they were kept the first time: equal calls give equal bits.
+        for level in LEVELS:
+            self._keep(level, state.prompt)
+        for kvs in state.chunks:
+            for level in LEVELS:
+                self._keep(level, kvs[level])
+            self._chunks += 1
+        return state.prompt
+
     def _run_chunk(self, level: Level, visual_tokens_TN: torch.Tensor, layout: VSTLayout) -> KV:
         device = self._model.embed_tokens.weight.device
         layout = VSTLayout(layout.raw_rows.to(device), layout.vst_rows.to(device))
@@ -122,7 +143,7 @@ class VideoXLPrefill:
 
     def _keep(self, level: Level, kv: KV) -> None:
         memory = self._memory[level]
-        memory.append(kv, self._tables(memory.tokens, kv.tokens))
+        memory.append(kv.to(device=memory.keys_LHTD.device), self._tables(memory.tokens, kv.tokens))
 
     def _forward(self, level: Level, window_TN: torch.Tensor, layout: VSTLayout, *, vst_projections: bool) -> KV:
         """Run every layer on one window behind the level's memory; return the KVs of its VST rows.

@@ -1,0 +1,68 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import boto3
+import pytest
+
+from pipelines.cli import options
+from tests.cli.commands import run, run_json
+from tests.s3.server import s3_bucket, s3_server
+from tests.unit.store.samples import write_index
+from videox2l.errors import ConfigError
+from videox2l.store import Archive
+
+__all__ = ["s3_bucket", "s3_server"]
+
+DURATIONS = {
+    "0s": timedelta(0),
+    "90s": timedelta(seconds=90),
+    "30min": timedelta(minutes=30),
+    "12h": timedelta(hours=12),
+    "1.5 d": timedelta(hours=36),
+    "2W": timedelta(days=14),
+    "1y": timedelta(days=365),
+}
+
+
+@pytest.mark.parametrize("text", DURATIONS)
+def test_durations(text: str) -> None:
+    assert options.duration(text) == DURATIONS[text]
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-3d", "3m", "1d12h", "1e3d", "99999999999999y"])
+def test_durations_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no time span"):
+        options.duration(text)
+
+
+@pytest.mark.parametrize("text", ['{"secret": "hunter2"', "[]", '"hunter2"', "hunter2"])
+def test_storage_options_that_are_none_are_not_repeated(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    code, _, err = run(capsys, "ls", "--storage-options", text)
+    assert code == 1
+    assert "--storage-options" in err
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_storage_options_reach_the_file_system(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    s3_bucket: str,
+    by_variable: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("here")
+    write_index(Archive.open(folder / "archive", create=True))
+    run(capsys, "export", "holiday.mp4", "-o", folder / "one.zip", "--archive", folder / "archive")
+    text = '{"s3_additional_kwargs": {"ServerSideEncryption": "AES256"}}'
+    if by_variable:
+        monkeypatch.setenv("VIDEOX2L_STORAGE_OPTIONS", text)
+    arguments = [] if by_variable else ["--storage-options", text]
+    run_json(capsys, "import", folder / "one.zip", "--archive", f"{s3_bucket}/a", *arguments)
+    client, bucket = boto3.client("s3"), s3_bucket.removeprefix("s3://")
+    keys = [item["Key"] for item in client.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert len(keys) > 4
+    assert {client.head_object(Bucket=bucket, Key=key)["ServerSideEncryption"] for key in keys} == {"AES256"}

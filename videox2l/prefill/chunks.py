@@ -1,0 +1,121 @@
+"""The loop over a video's chunks: frames in, both levels of KVs out, each chunk as soon as it is there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from videox2l.config import CompressionConfig, SamplingConfig, to_dict
+from videox2l.errors import ConfigError, TruncatedVideoError
+from videox2l.kv import LEVELS, Level
+from videox2l.kv.codecs import CODECS
+from videox2l.models import KVCompressibleModel, PrefillState
+from videox2l.store import DEFAULT_CODECS, IndexSpec, IndexWriter
+from videox2l.store.documents import checksum
+from videox2l.video import DecodedChunk
+
+Progress = Callable[[int, int], None]
+"""Called after every chunk with (chunks done, chunks in all)."""
+
+
+@dataclass(frozen=True)
+class PrefillReport:
+    """What a prefill did. ``beyond_context`` says how far each level's positions went past the model's context."""
+
+    chunks: int
+    frames: int
+    beyond_context: dict[Level, int]
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence for the user where positions the model was never trained on were used."""
+        past = {level: count for level, count in self.beyond_context.items() if count > 0}
+        if not past:
+            return None
+        words = " and ".join(f"the {level} pass by {count} tokens" for level, count in past.items())
+        return (
+            f"the video exceeds the model's context ({words}): answers about its end may be poor; sample fewer frames"
+        )
+
+
+def index_spec(
+    model: KVCompressibleModel,
+    sampling: SamplingConfig,
+    compression: CompressionConfig,
+    codecs: Mapping[Level, str] = DEFAULT_CODECS,
+) -> IndexSpec:
+    """Everything that decides whether stored KVs may be used again, for this model and these settings.
+
+    Raises :class:`ConfigError` for a codec that there is not.
+    """
+    check_codecs(codecs)
+    geometry = model.geometry
+    return IndexSpec(
+        model_fingerprint=model.identity.fingerprint,
+        model=model.identity.document,
+        sampling=to_dict(sampling),
+        compression=to_dict(compression),
+        layers=geometry.layers,
+        kv_heads=geometry.kv_heads,
+        head_dim=geometry.head_dim,
+        decode=dataclasses.asdict(model.frame_format),
+        dtype=geometry.dtype,
+        codecs=codecs,
+    )
+
+
+def check_codecs(codecs: Mapping[Level, str]) -> None:
+    """Raise :class:`ConfigError` if there is no such codec."""
+    for level, name in codecs.items():
+        if name not in CODECS:
+            raise ConfigError(f"the {level} codec must be one of {', '.join(CODECS)}, got {name!r}")
+
+
+def frames_checksum(frames_FHWC: np.ndarray) -> str:
+    """XXH3-128 of decoded frames, uint8 [F, H, W, 3] in C order, as manifests keep it for each chunk."""
+    return checksum(np.ascontiguousarray(frames_FHWC).data.cast("B"))
+
+
+def prefill_chunks(
+    model: KVCompressibleModel,
+    compression: CompressionConfig,
+    decoded: Iterable[DecodedChunk],
+    total: int,
+    writer: IndexWriter,
+    progress: Progress | None = None,
+    resume: PrefillState | None = None,
+) -> PrefillReport:
+    """Prefill a video up to its chunk number ``total`` - 1 and append both levels of each to ``writer``.
+
+    ``decoded`` begins with the chunk that ``writer`` wants next: the first, or the one behind the chunks that it has
+    kept, which ``resume`` then holds. Does not commit. The report counts what was prefilled here.
+
+    Raises :class:`TruncatedVideoError` when fewer chunks arrive, ``ValueError`` when they arrive out of order.
+    """
+    prefill = model.start_prefill(compression, resume)
+    if resume is None:
+        writer.put_prompt(prefill.prompt)
+    kept, frames = writer.chunks, 0
+    window = dict.fromkeys(LEVELS, 0)
+    for item in decoded:
+        due = writer.chunks
+        if item.chunk.index != due:
+            raise ValueError(f"chunk {item.chunk.index} arrived where {due} was due")
+        visual_tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
+        before = {level: prefill.memory_tokens(level) for level in LEVELS}
+        kvs = prefill.append(visual_tokens_TN, last=due == total - 1)
+        for level in LEVELS:
+            window[level] = max(window[level], before[level] + len(visual_tokens_TN) + kvs[level].tokens)
+        seen = frames_checksum(item.frames_FHWC)
+        writer.append(due, item.chunk.start_s, item.chunk.end_s, len(item.frames_FHWC), kvs, seen)
+        frames += len(item.frames_FHWC)
+        if progress is not None:
+            progress(writer.chunks, total)
+    if writer.chunks != total:
+        raise TruncatedVideoError(f"{writer.video.name} ended after {writer.chunks} of {total} planned chunks")
+    beyond = {level: window[level] - model.context_length for level in LEVELS}
+    return PrefillReport(writer.chunks - kept, frames, beyond)

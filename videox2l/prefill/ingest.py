@@ -1,0 +1,92 @@
+"""One video into an archive, in the calling process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from videox2l.config import CompressionConfig, SamplingConfig
+from videox2l.errors import ConfigError
+from videox2l.identity import VideoIdentity
+from videox2l.kv import Level
+from videox2l.models import KVCompressibleModel, PrefillState
+from videox2l.prefill.chunks import Progress, index_spec, prefill_chunks
+from videox2l.store import DEFAULT_CODECS, Archive, IndexWriter, Manifest
+from videox2l.video import Chunk, decode_chunks_isolated, plan_video_isolated
+
+Warn = Callable[[str], None]
+"""Called with a sentence for the user."""
+
+
+def ingest_video(
+    model: KVCompressibleModel,
+    archive: Archive,
+    source: str | Path,
+    *,
+    sampling: SamplingConfig | None = None,
+    compression: CompressionConfig | None = None,
+    codecs: Mapping[Level, str] = DEFAULT_CODECS,
+    replace: bool = False,
+    recorded_at: str | None = None,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
+) -> tuple[VideoIdentity, Manifest | None]:
+    """Prefill one video on a model of this process and commit it; decoding runs in a child, which a file may kill.
+
+    ``replace`` and ``recorded_at`` are those of :meth:`~videox2l.store.Archive.create_index`. Returns ``None`` for a
+    manifest where the index was committed already.
+
+    Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then.
+    """
+    sampling, compression = sampling or SamplingConfig(), compression or model.default_compression
+    recorded_at = None if recorded_at is None else wall_clock(recorded_at)
+    spec = index_spec(model, sampling, compression, codecs)
+    identity = archive.identify(source)
+    if not replace and archive.has(identity.video_id, spec):
+        return identity, None
+    plan = plan_video_isolated(source, sampling, compression.frames_per_chunk)
+    with archive.create_index(identity, spec, replace=replace, recorded_at=recorded_at) as writer:
+        return identity, write_index(model, compression, source, plan.chunks, writer, progress=progress, warn=warn)
+
+
+def write_index(
+    model: KVCompressibleModel,
+    compression: CompressionConfig,
+    source: str | Path,
+    chunks: Sequence[Chunk],
+    writer: IndexWriter,
+    *,
+    resume: PrefillState | None = None,
+    progress: Progress | None = None,
+    warn: Warn | None = None,
+) -> Manifest:
+    """Decode and prefill those of a plan's ``chunks`` that ``writer`` does not have yet, and commit.
+
+    Raises:
+        VideoError: a chunk does not decode.
+        AlreadyCommittedError: another writer was faster.
+    """
+    with closing(decode_chunks_isolated(source, chunks[writer.chunks :], model.frame_format)) as decoded:
+        report = prefill_chunks(model, compression, decoded, len(chunks), writer, progress, resume)
+    if warn is not None and report.warning is not None:
+        warn(report.warning)
+    return writer.commit()
+
+
+def wall_clock(text: str) -> str:
+    """An ISO 8601 time with its offset from UTC, in one notation.
+
+    Raises :class:`ConfigError` for anything else: without the offset nobody elsewhere knows which moment is meant.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ConfigError(
+            f"{text!r} is no ISO 8601 time with its offset from UTC. Write it as 2026-05-01T09:00:00+02:00, or with a "
+            "Z at the end for UTC."
+        )
+    return time.isoformat()

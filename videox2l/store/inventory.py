@@ -1,0 +1,83 @@
+"""Every file of an archive, sorted by what it is. One listing, for whatever looks at a whole archive."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from videox2l.store import layout
+from videox2l.store.manifest import ID
+from videox2l.store.storage import FileInfo, Storage
+
+IndexKey = tuple[str, str]
+"""Video id and index fingerprint."""
+
+AttemptKey = tuple[str, str, str]
+"""Video id, index fingerprint and attempt."""
+
+
+@dataclass
+class Inventory:
+    """What one listing found. ``leftovers``: temporary files of killed writers; ``unknown``: none of ours."""
+
+    archive: FileInfo | None = None
+    manifests: dict[IndexKey, FileInfo] = field(default_factory=dict)
+    attempts: dict[AttemptKey, list[FileInfo]] = field(default_factory=lambda: defaultdict(list))
+    catalog: dict[IndexKey, FileInfo] = field(default_factory=dict)
+    models: dict[str, FileInfo] = field(default_factory=dict)
+    sources: list[FileInfo] = field(default_factory=list)
+    runs: list[FileInfo] = field(default_factory=list)
+    leftovers: list[FileInfo] = field(default_factory=list)
+    unknown: list[FileInfo] = field(default_factory=list)
+
+
+def take_inventory(storage: Storage) -> Inventory:
+    """List the archive.
+
+    :raises ArchiveError: the storage cannot be listed.
+    """
+    inventory = Inventory()
+    for info in storage.files():
+        _sort(info, inventory)
+    return inventory
+
+
+def _sort(info: FileInfo, into: Inventory) -> None:
+    parts = info.path.split("/")
+    name = parts[-1]
+    if name.startswith("."):
+        if name.endswith(".tmp"):
+            into.leftovers.append(info)
+        elif not name.endswith(".lock"):
+            into.unknown.append(info)
+        return
+    match parts:
+        case [layout.ARCHIVE]:
+            into.archive = info
+        case [layout.VIDEOS, video_id, index_fp, layout.MANIFEST] if _is_index(video_id, index_fp):
+            into.manifests[video_id, index_fp] = info
+        case [layout.VIDEOS, video_id, index_fp, layout.ATTEMPTS, attempt, _] if _is_index(
+            video_id, index_fp
+        ) and layout.ATTEMPT_NAME.fullmatch(attempt):
+            into.attempts[video_id, index_fp, attempt].append(info)
+        case [layout.CATALOG, row] if _catalog_key(row) is not None:
+            key = _catalog_key(row)
+            assert key is not None
+            into.catalog[key] = info
+        case [layout.MODELS, model] if model.endswith(".json"):
+            into.models[model.removesuffix(".json")] = info
+        case [layout.SOURCES, note] if note.endswith(".json"):
+            into.sources.append(info)
+        case [layout.RUNS, ledger] if ledger.endswith(".jsonl"):
+            into.runs.append(info)
+        case _:
+            into.unknown.append(info)
+
+
+def _is_index(video_id: str, index_fp: str) -> bool:
+    return ID.fullmatch(video_id) is not None and ID.fullmatch(index_fp) is not None
+
+
+def _catalog_key(name: str) -> IndexKey | None:
+    video_id, _, index_fp = name.removesuffix(".parquet").partition("-")
+    return (video_id, index_fp) if name.endswith(".parquet") and _is_index(video_id, index_fp) else None

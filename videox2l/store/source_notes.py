@@ -1,0 +1,45 @@
+"""What was found at a URL, so that an unchanged video need not be read again to know which one it is.
+
+A note is trusted only while the storage shows the same size and version (an ETag; for local files inode and change
+times). It is a cache: losing it costs a read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+
+from videox2l.errors import ArchiveError
+from videox2l.identity import SourceVersion, VideoIdentity
+from videox2l.store import documents, layout
+from videox2l.store.documents import seal, unseal
+from videox2l.store.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def remember(storage: Storage, identity: VideoIdentity, version: SourceVersion) -> None:
+    """Note that ``version`` of the identity's source is this video. Failing to is no error."""
+    note = {"url": identity.source, **dataclasses.asdict(version), "sha256": identity.sha256}
+    try:
+        storage.write(layout.source(identity.source), seal(note))
+    except ArchiveError as error:
+        logger.debug("No note of %s: %s", identity.source, error)
+
+
+def recall(storage: Storage, url: str, version: SourceVersion) -> str | None:
+    """The SHA-256 of what lies at ``url``, if it was read before in this very version."""
+    path = layout.source(url)
+    try:
+        note = unseal(storage.read(path), path)
+        same = (
+            documents.field(note, "url", str, path) == url
+            and documents.field(note, "size", int, path) == version.size
+            and documents.field(note, "tag", str, path) == version.tag
+        )
+        return documents.matching(note, "sha256", _SHA256, path) if same else None
+    except (FileNotFoundError, ArchiveError):
+        return None

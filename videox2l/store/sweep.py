@@ -1,0 +1,159 @@
+"""Garbage collection: what killed writers, replaced indexes and removed videos left behind.
+
+Nothing that a committed manifest refers to is ever touched, and nothing young: a writer may still be at work, and a
+reader may still use what was just replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from videox2l.errors import ArchiveError
+from videox2l.store import layout
+from videox2l.store.inventory import AttemptKey, IndexKey, Inventory, take_inventory
+from videox2l.store.manifest import Manifest
+from videox2l.store.storage import FileInfo, Storage
+
+GRACE = timedelta(hours=24)
+"""Longer than anyone keeps a video open without opening it anew, or prefills one without storing a shard."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Files that can go, and why. ``attempt`` names the writer they belong to, where they belong to one."""
+
+    paths: tuple[str, ...]
+    bytes: int
+    reason: str
+    attempt: AttemptKey | None = None
+
+
+def find_garbage(storage: Storage, *, older_than: timedelta = GRACE, now: datetime | None = None) -> list[Garbage]:
+    """What ``collect`` would delete.
+
+    :raises ArchiveError: the storage cannot be listed.
+    """
+    inventory = take_inventory(storage)
+    limit = (now or datetime.now(UTC)) - older_than
+    manifests, damaged = _read_manifests(storage, inventory)
+    return [
+        *_attempts(inventory, manifests, damaged, limit),
+        *_obsolete(inventory, manifests),
+        *_stale_rows(inventory),
+        *_models(inventory, manifests, damaged, limit),
+        *_temporary(inventory, limit),
+    ]
+
+
+def collect(storage: Storage, garbage: Iterable[Garbage]) -> None:
+    """Delete ``garbage``. An attempt that was committed since it was found is spared.
+
+    :raises ArchiveNotWritableError: deleting is refused.
+    """
+    for item in garbage:
+        if item.attempt is not None and _is_committed(storage, item.attempt):
+            continue
+        for path in item.paths:
+            storage.delete(path)
+        for folder in sorted({path.rpartition("/")[0] for path in item.paths}, reverse=True):
+            storage.delete_empty_folders(folder)
+
+
+def remove_index(storage: Storage, key: IndexKey) -> None:
+    """Remove an index, damaged or not: first its manifest, so that nobody sees half of it, then its row and its files.
+
+    :raises ArchiveNotWritableError: deleting is refused.
+    """
+    storage.delete(layout.manifest(*key))
+    storage.delete(layout.catalog(*key))
+    storage.delete_folder("/".join((layout.video(key[0]), key[1])))
+
+
+def _read_manifests(storage: Storage, inventory: Inventory) -> tuple[dict[IndexKey, Manifest], set[IndexKey]]:
+    manifests, damaged = {}, set()
+    for key, info in inventory.manifests.items():
+        try:
+            manifests[key] = Manifest.from_json(storage.read(info.path), info.path)
+        except FileNotFoundError:
+            continue
+        except ArchiveError:
+            damaged.add(key)  # nobody knows what it refers to, so everything of this index stays
+    return manifests, damaged
+
+
+def _attempts(
+    inventory: Inventory, manifests: dict[IndexKey, Manifest], damaged: set[IndexKey], limit: datetime
+) -> Iterator[Garbage]:
+    obsolete_since = {
+        attempt: datetime.fromisoformat(manifest.created)
+        for manifest in manifests.values()
+        for attempt in manifest.replaces
+    }
+    for (video_id, index_fp, attempt), files in inventory.attempts.items():
+        manifest = manifests.get((video_id, index_fp))
+        if (video_id, index_fp) in damaged:
+            continue
+        used = {manifest.shard_path(n) for n in range(len(manifest.shards))} if manifest is not None else set()
+        used = set() if attempt in obsolete_since else used.intersection(info.path for info in files)
+        unused = [info for info in files if info.path not in used]
+        # Files are as old as the moment in which they were given up, not as the day they were written.
+        ages = [info.modified for info in files]
+        if attempt in obsolete_since:
+            ages.append(obsolete_since[attempt])
+        elif manifest is not None:
+            ages.append(datetime.fromisoformat(manifest.created))
+        if not unused or max(ages) > limit:
+            continue
+        if used:
+            yield _garbage(unused, "shards that were given up")
+        else:
+            reason = "of an index that was replaced" if manifest or attempt in obsolete_since else "never committed"
+            yield _garbage(unused, reason, (video_id, index_fp, attempt))
+
+
+def _obsolete(inventory: Inventory, manifests: dict[IndexKey, Manifest]) -> Iterator[Garbage]:
+    """Manifests that a newer one replaced, and that its writer was killed before it could delete."""
+    attempts = {attempt for manifest in manifests.values() for attempt in manifest.replaces}
+    for key, manifest in manifests.items():
+        if manifest.attempt in attempts:
+            rows = [inventory.catalog[key]] if key in inventory.catalog else []
+            yield _garbage([*rows, inventory.manifests[key]], "of an index that was replaced")
+
+
+def _stale_rows(inventory: Inventory) -> Iterator[Garbage]:
+    stale = [info for key, info in inventory.catalog.items() if key not in inventory.manifests]
+    if stale:
+        yield _garbage(stale, "catalog rows of indexes that are gone")
+
+
+def _models(
+    inventory: Inventory, manifests: dict[IndexKey, Manifest], damaged: set[IndexKey], limit: datetime
+) -> Iterator[Garbage]:
+    used = {manifest.spec.model_fingerprint for manifest in manifests.values()}
+    unused = [info for name, info in inventory.models.items() if name not in used and info.modified <= limit]
+    if unused and not damaged:
+        yield _garbage(unused, "models that no index was made with")
+
+
+def _temporary(inventory: Inventory, limit: datetime) -> Iterator[Garbage]:
+    old = [info for info in inventory.leftovers if info.modified <= limit]
+    if old:
+        yield _garbage(old, "half-written files of killed writers")
+
+
+def _garbage(files: Iterable[FileInfo], reason: str, attempt: AttemptKey | None = None) -> Garbage:
+    files = list(files)
+    return Garbage(tuple(info.path for info in files), sum(info.size for info in files), reason, attempt)
+
+
+def _is_committed(storage: Storage, key: AttemptKey) -> bool:
+    video_id, index_fp, attempt = key
+    path = layout.manifest(video_id, index_fp)
+    try:
+        return attempt in Manifest.from_json(storage.read(path), path).attempts
+    except FileNotFoundError:
+        return False
+    except ArchiveError:
+        return True  # nobody knows, so it stays
