@@ -18,11 +18,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videox2l.answering import Answer, ResidentVideo, ask, stream_answer
+    from videox2l.answering import Answer, ResidentVideo, TimeRange, ask, stream_answer
     from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
     from videox2l.errors import VideoX2LError
     from videox2l.models import load_model
-    from videox2l.prefill import ingest_video
+    from videox2l.prefill import append_video, ingest_video
     from videox2l.store import Archive
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Answer": "videox2l.answering",
     "ResidentVideo": "videox2l.answering",
+    "TimeRange": "videox2l.answering",
     "ask": "videox2l.answering",
     "stream_answer": "videox2l.answering",
     "CompressionConfig": "videox2l.config",
@@ -39,6 +40,7 @@ _HOMES = {
     "SelectionConfig": "videox2l.config",
     "VideoX2LError": "videox2l.errors",
     "load_model": "videox2l.models",
+    "append_video": "videox2l.prefill",
     "ingest_video": "videox2l.prefill",
     "Archive": "videox2l.store",
 }
@@ -51,7 +53,9 @@ __all__ = [
     "ResidentVideo",
     "SamplingConfig",
     "SelectionConfig",
+    "TimeRange",
     "VideoX2LError",
+    "append_video",
     "ask",
     "ingest_video",
     "load_model",

@@ -124,21 +124,20 @@ def warning_lines(answer: Answer) -> list[str]:
 def evidence_lines(answer: Answer) -> list[str]:
     """What an answer rests on and what it cost, for people."""
     receipt, covered = answer.receipt, answer.covered
-    shown = "; ".join(_place(span) for span in answer.spans) or "nothing"
-    part = f"{covered.chunks} of " if covered.chunks < answer.chunks else ""
+    shown = "; ".join(_place(span, span.score) for span in answer.spans) or "nothing"
+    part = f"{_times(covered.start_s, covered.end_s, covered.recorded_at)} ({covered.chunks} of {answer.chunks} chunks)"
     read = ", ".join(f"{level} {size / 1024:.1f} KiB" for level, size in receipt.bytes_read.items())
     first = receipt.milliseconds.get("first_token")
     times = f"first token {first:.0f} ms, " if first is not None else ""
     return [
-        f"in detail: {shown} of {part}{answer.chunks} chunks",
-        *([f"asked about: {_times(covered.start_s, covered.end_s, covered.recorded_at)}"] if part else []),
+        *([f"asked about: {part}"] if covered.chunks < answer.chunks else []),
+        f"in detail: {shown} of {covered.chunks} chunks",
         f"read: {read} · {times}total {receipt.milliseconds['total']:.0f} ms · {receipt.memory_tokens} memory tokens",
     ]
 
 
-def _place(span: Span | DegradedSpan) -> str:
+def _place(span: Span | DegradedSpan, score: float | None = None) -> str:
     """``10.0–20.0 s (chunk 1, score 0.5)``."""
-    score = getattr(span, "score", None)
     rated = f", score {score:.3g}" if score is not None else ""
     return f"{_times(span.start_s, span.end_s, span.recorded_at)} (chunk {span.chunk}{rated})"
 

@@ -1,4 +1,4 @@
-"""``videox2l bench storage``: S3 clients side by side."""
+"""``videox2l bench storage`` and ``local``: how fast KVs are read."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def storage(
     from pipelines.bench.storage import measure, table
 
     Console().print(table(measure(url, repeats)))
+
+
+def local(
+    repeats: Annotated[int, typer.Option(help="How often everything is read.", min=1)] = 5,
+) -> None:
+    """Measure how fast a local archive becomes tensors with each codec, against plain reads of the files.
+
+    `videox2l bench local`
+    """
+    from rich.console import Console
+
+    from pipelines.bench.local import measure, table
+
+    Console().print(table(measure(repeats)))

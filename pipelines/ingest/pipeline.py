@@ -97,7 +97,7 @@ def ingest(
     :param ledger: a local file that gets a copy of the ledger, line by line.
     :param codecs: how each level is stored; see :mod:`videox2l.kv.codecs`.
     :param append: continue the indexes of recordings that have grown, known by their path or URL, without prefilling
-        their past again; see :func:`videox2l.append_video`. Other videos are ingested as always.
+        their past again; see :func:`videox2l.prefill.append_video`. Other videos are ingested as always.
     :param append_to: the one video given continues this one of the archive, whatever its path was.
     :param replace: videos that are in the archive are ingested again, in place of their indexes made by this model.
     :param recorded_at: wall-clock time of the one video's beginning, ISO 8601 with its offset from UTC.

@@ -10,6 +10,7 @@ import pytest
 from pipelines.cli.main import main
 from tests.archives import random_index
 from tests.checkpoints import write_random_checkpoint
+from tests.unit.answering.by_hand import LOSSES, recorded
 from tests.unit.video.clips import CASES
 from videox2l import Archive
 from videox2l.models.video_xl.model import VideoXL
@@ -18,7 +19,10 @@ from videox2l.models.video_xl.model import VideoXL
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, random_model: VideoXL) -> Path:
     path = tmp_path_factory.mktemp("cli") / "archive"
-    random_index(Archive.open(path, create=True), random_model, "lecture.mp4")
+    archive = Archive.open(path, create=True)
+    random_index(archive, random_model, "lecture.mp4")
+    recorded(archive, random_index(archive, random_model, "camera.mp4"), "2026-11-21T08:00:00+01:00")
+    LOSSES["removed by retention"][0](archive, random_index(archive, random_model, "old.mp4").manifest)
     return path
 
 
@@ -42,6 +46,45 @@ def test_an_answer_with_its_evidence(
     assert code == 0
     assert [span["chunk"] for span in document["spans"]] == [1, 3]
     assert document["receipt"]["bytes_read"]["low"] > 0
+
+
+def test_a_part_of_a_video(capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path) -> None:
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5"]
+    limits = ["--from", "0:10", "--to", "2026-11-21T08:00:40"]
+    code, _, evidence = run(capsys, "ask", "camera.mp4", "What is it?", *options, *limits, "--select", "2")
+    assert code == 0, evidence
+    assert "20.0–30.0 s, by the clock 2026-11-21T08:00:20.000+01:00 to 2026-11-21T08:00:30.000+01:00" in evidence
+    assert "asked about: 10.0–40.0 s" in evidence
+    assert "(3 of 5 chunks)" in evidence
+    code, text, _ = run(capsys, "ask", "camera.mp4", "What is it?", *options, *limits, "--json")
+    document = json.loads(text)
+    assert code == 0
+    assert document["covered"] == {
+        "chunks": 3,
+        "start_s": 10.0,
+        "end_s": 40.0,
+        "recorded_at": {"start": "2026-11-21T08:00:10.000+01:00", "end": "2026-11-21T08:00:40.000+01:00"},
+    }
+    assert document["scores"][0] is document["scores"][4] is None
+
+
+def test_what_could_not_be_read_in_detail_is_said(
+    capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path
+) -> None:
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5"]
+    code, answer, notes = run(capsys, "ask", "old.mp4", "What is it?", *options, "--select", "all")
+    assert code == 0
+    assert "warning" not in answer
+    assert "warning: 5 of 5 chosen chunks could not be read in detail" in notes
+    assert notes.count("its low KVs were removed on") == 3
+    assert "and 2 more" in notes
+    code, text, _ = run(capsys, "ask", "old.mp4", "What is it?", *options, "--select", "1", "--json")
+    document = json.loads(text)
+    assert code == 0
+    assert document["spans"] == []
+    [lost] = document["degraded"]
+    assert (lost["chunk"], lost["start_s"], lost["end_s"], lost["recorded_at"]) == (1, 10.0, 20.0, None)
+    assert "removed on" in lost["reason"]
 
 
 @pytest.mark.parametrize("name", ["h264_b_frames", "hevc_10_bit", "av1", "mpeg4", "h264_rotated_90"])
@@ -93,6 +136,11 @@ BAD = {
     "absurd edge ratio": ("lecture.mp4", "Why?", ["--edge-ratio", "some"], "edge ratio"),
     "unknown selection": ("lecture.mp4", "Why?", ["--select", "best"], "select"),
     "chunk that is not there": ("lecture.mp4", "Why?", ["--select", "77"], "77"),
+    "chunk outside the range": ("lecture.mp4", "Why?", ["--select", "0", "--from", "10"], "outside the time range"),
+    "no time": ("lecture.mp4", "Why?", ["--from", "early"], "'early' is no time"),
+    "range behind the end": ("lecture.mp4", "Why?", ["--from", "1:00"], "it covers 0.0 s to 50.0 s"),
+    "range that ends before it begins": ("lecture.mp4", "Why?", ["--from", "20", "--to", "10"], "empty"),
+    "by the clock without a known start": ("lecture.mp4", "Why?", ["--to", "2026-11-21T08:00Z"], "--recorded-at"),
     "absurd temperature": ("lecture.mp4", "Why?", ["--temperature", "-1"], "temperature"),
     "unknown dtype": ("lecture.mp4", "Why?", ["--dtype", "int3"], "dtype"),
     "text file": ("{text}", "Why?", ["--archive", "{fresh}"], "text.mp4"),

@@ -19,12 +19,13 @@ from tests.ray.decoders import killed_by_some, slow
 from tests.unit.prefill.recordings import content, record
 from tests.unit.video.clips import regular
 from videox2l.config import CompressionConfig, SamplingConfig
-from videox2l.errors import ArchiveNotWritableError, ConfigError, UnknownModelError, VideoNotFoundError
+from videox2l.errors import ArchiveNotWritableError, ConfigError, UnknownModelError
 from videox2l.identity import video_identity
 from videox2l.models import KVCompressibleModel
-from videox2l.prefill import index_spec, ingest_video
+from videox2l.prefill import index_spec, ingest_video, prefill_chunks
 from videox2l.store import Archive, Manifest
 from videox2l.store.verify import verify
+from videox2l.video import decode_chunks, plan_video
 
 SAMPLING = SamplingConfig(fps=10)
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)
@@ -227,33 +228,26 @@ def test_a_lost_prefill_worker_is_replaced(run, clips: Path, tmp_path: Path):
 
 
 def test_a_recording_that_grows(run, tmp_path: Path, random_model: KVCompressibleModel):
-    whole = record(tmp_path / "whole.ts", regular(75))
-    data, recording = whole.read_bytes(), tmp_path / "camera.ts"
+    whole, recording = record(tmp_path / "whole.ts", regular(75)), tmp_path / "camera.ts"
+    data = whole.read_bytes()
+    recording.write_bytes(data[: int(len(data) * 0.45)])
     recorded_at = "2026-05-01T09:00:00+02:00"
-    rows = []
-    for share in (0.45, 0.83, 0.83, 1):
-        recording.write_bytes(data[: int(len(data) * share)])
-        events: list[Event] = []
-        [row] = run([recording], append=True, recorded_at=recorded_at, on_progress=events.append).rows
-        rows.append(row)
-        planned = [event.chunks for event in events if isinstance(event, VideoPlanned)]
-        done = [event.done for event in events if isinstance(event, ChunkDone)]
-        assert planned == ([row.chunks - row.kept] if row.status == "committed" else [])
-        assert done == list(range(1, row.chunks - row.kept + 1))
-    assert [row.status for row in rows] == ["committed", "committed", "skipped", "committed"], rows
-    assert [row.chunks for row in rows] == [4, 6, 0, 8]
-    assert rows[0].kept == 0
-    assert 0 < rows[1].kept < 4
-    assert 4 <= rows[3].kept < 6
-    assert len({row.video_id for row in (rows[0], rows[1], rows[3])}) == 1
-    assert "not grown" in rows[2].error
+    [first] = run([recording], append=True, recorded_at=recorded_at).rows
+    assert (first.status, first.chunks, first.kept) == ("committed", 4, 0)
+
+    events: list[Event] = []
+    [second] = run([whole], append_to="camera.ts", on_progress=events.append).rows
+    assert (second.status, second.chunks, second.video_id) == ("committed", 8, first.video_id)
+    assert 0 < second.kept < 4
+    assert [event.chunks for event in events if isinstance(event, VideoPlanned)] == [8 - second.kept]
+    assert [event.done for event in events if isinstance(event, ChunkDone)] == list(range(1, 9 - second.kept))
 
     archive = Archive.open(tmp_path / "archive")
     [video] = archive.videos()
     manifest = archive.open_index(video.video_id).manifest
     assert manifest.recorded_at == recorded_at
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as many as a prefill worker has
     try:
         alone = Archive.open(tmp_path / "alone", create=True)
         _, expected = ingest_video(random_model, alone, whole, sampling=SAMPLING, compression=COMPRESSION)
@@ -262,14 +256,11 @@ def test_a_recording_that_grows(run, tmp_path: Path, random_model: KVCompressibl
     assert expected is not None
     assert content(manifest) == content(expected)
 
-    shutil.copy(whole, moved := tmp_path / "moved.ts")
-    [row] = run([moved], append_to="camera.ts").rows
-    assert (row.status, row.error) == ("skipped", "has not grown since its last ingest")
-    with pytest.raises(VideoNotFoundError):
-        run([moved], append_to="tuesday.ts")
-    record(recording, regular(90), crf="45")
-    [row] = run([recording], append=True).rows
-    assert (row.status, row.error_type) == ("failed", "AppendError")
+    [third] = run([whole], append=True).rows
+    assert (third.status, third.error) == ("skipped", "has not grown since its last ingest")
+    record(whole, regular(90), crf="45")
+    [fourth] = run([whole], append=True).rows
+    assert (fourth.status, fourth.error_type) == ("failed", "AppendError")
 
 
 def test_codecs_and_replacement(run, clips: Path, tmp_path: Path):
@@ -294,24 +285,23 @@ def test_codecs_and_replacement(run, clips: Path, tmp_path: Path):
 def test_a_video_that_another_job_commits_meanwhile_is_skipped(
     run, clips: Path, tmp_path: Path, random_model: KVCompressibleModel
 ):
-    others: list[Manifest | None] = []
+    clip, archive = clips / "225.mp4", Archive.open(tmp_path / "archive", create=True)
+    chunks = plan_video(clip, SAMPLING, COMPRESSION.frames_per_chunk).chunks
+    decoded = decode_chunks(clip, chunks, random_model.frame_format)
+    winners: list[Manifest] = []
+    spec = index_spec(random_model, SAMPLING, COMPRESSION)
+    with archive.create_index(video_identity(clip), spec) as writer:
+        prefill_chunks(random_model, COMPRESSION, decoded, len(chunks), writer)
 
-    def other_job(event: Event) -> None:
-        if isinstance(event, ChunkDone) and not others:
-            archive = Archive.open(tmp_path / "archive")
-            _, manifest = ingest_video(
-                random_model, archive, clips / "225.mp4", sampling=SAMPLING, compression=COMPRESSION
-            )
-            others.append(manifest)
+        def commit(event: Event) -> None:
+            if isinstance(event, ChunkDone) and not winners:
+                winners.append(writer.commit())
 
-    summary = run([clips / "225.mp4"], decoder=slow, on_progress=other_job)
+        summary = run([clip], decoder=slow, on_progress=commit)
     assert statuses(summary) == {"225.mp4": "skipped"}
     assert summary.ok
     assert "another writer committed" in summary.rows[0].error
-    [winner] = others
-    assert winner is not None
-    archive = Archive.open(tmp_path / "archive")
-    assert archive.open_index(winner.video.video_id).manifest == winner
+    assert [archive.open_index(summary.rows[0].video_id).manifest] == winners
     assert verify(archive.storage).unused == ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.serve.client import Client
 from videox2l import Answer, GenerationConfig, ResidentVideo, SelectionConfig, ask
+from videox2l.answering import TimeRange
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
 
@@ -22,11 +24,19 @@ class Library:
     def __init__(self, model: KVCompressibleModel, archive: Archive) -> None:
         self._model, self._archive = model, archive
 
-    def __call__(self, question: str, select: str = "attention", top_k: int = 2, **generation: Any) -> Answer:
-        reader = self._archive.open_index("kitchen.mp4", model_fingerprint=self._model.identity.fingerprint)
-        video = ResidentVideo(self._model, reader)
+    def __call__(
+        self,
+        question: str,
+        select: str = "attention",
+        top_k: int = 2,
+        video: str = "kitchen.mp4",
+        time_range: TimeRange | None = None,
+        **generation: Any,
+    ) -> Answer:
+        reader = self._archive.open_index(video, model_fingerprint=self._model.identity.fingerprint)
+        resident = ResidentVideo(self._model, reader)
         config = GenerationConfig(**{"max_new_tokens": 24, **generation})
-        return ask(self._model, video, question, SelectionConfig(select, top_k), config)
+        return ask(self._model, resident, question, SelectionConfig(select, top_k), config, time_range)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +65,8 @@ def test_whole_answer_and_evidence(client: Client, library: Library, select: str
     evidence = reply["videox2l"]
     assert (evidence["video_id"], evidence["video_name"]) == (expected.video_id, "kitchen.mp4")
     assert evidence["chunks"] == 5
+    assert evidence["covered"] == {"chunks": 5, "start_s": 0.0, "end_s": 50.0, "recorded_at": None}
+    assert evidence["degraded"] == []
     assert [(span["chunk"], span["start_s"], span["end_s"]) for span in evidence["spans"]] == [
         (span.chunk, span.start_s, span.end_s) for span in expected.spans
     ]
@@ -63,6 +75,43 @@ def test_whole_answer_and_evidence(client: Client, library: Library, select: str
     assert evidence["bytes_used"] == receipt.bytes_used
     assert evidence["bytes_read"]["low"] == receipt.bytes_read["low"]
     assert {"queue", "open", "first_token", "total"} <= evidence["milliseconds"].keys()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_part_of_a_recording(client: Client, library: Library, stream: bool) -> None:
+    limits = {"from": "2026-11-21T08:00:10", "to": 20}
+    expected = library(QUESTION, video="camera.mp4", time_range=TimeRange(10, 20))
+    evidence, text = answered(client, stream, video="camera.mp4", videox2l=limits)
+    assert text == expected.text
+    clock = {"start": "2026-11-21T08:00:10.000+01:00", "end": "2026-11-21T08:00:20.000+01:00"}
+    times = {"start_s": 10.0, "end_s": 20.0, "recorded_at": clock}
+    assert evidence["covered"] == {"chunks": 1, **times}
+    assert evidence["spans"] == [{"chunk": 1, "score": pytest.approx(expected.spans[0].score), **times}]
+    assert [score is None for score in evidence["scores"]] == [True, False, True]
+    assert evidence["bytes_used"] == expected.receipt.bytes_used
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_could_not_be_read_in_detail_is_said(client: Client, library: Library, stream: bool) -> None:
+    expected = library(QUESTION, "1", video="old.mp4")
+    evidence, text = answered(client, stream, video="old.mp4", select="1")
+    assert text == expected.text
+    assert evidence["spans"] == []
+    [lost] = evidence["degraded"]
+    assert (lost["chunk"], lost["start_s"], lost["end_s"], lost["recorded_at"]) == (1, 10.0, 20.0, None)
+    assert "removed on" in lost["reason"]
+    assert evidence["bytes_used"]["low"] == 0
+
+
+def answered(client: Client, stream: bool, **fields: Any) -> tuple[dict[str, Any], str]:
+    """The evidence and the text."""
+    reply = client.ask(QUESTION, stream=stream, max_tokens=24, **fields)
+    if not stream:
+        return reply.json["videox2l"], reply.json["choices"][0]["message"]["content"]
+    *chunks, _ = [event.removeprefix("data: ") for event in reply.body.decode().strip().split("\n\n")]
+    documents = [json.loads(chunk) for chunk in chunks]
+    pieces = [document["choices"][0]["delta"].get("content", "") for document in documents]
+    return documents[-1]["videox2l"], "".join(pieces)
 
 
 @pytest.mark.parametrize("select", SELECTIONS)

@@ -34,11 +34,13 @@ def test_videos(client: Client, archive: Archive) -> None:
     assert listing["object"] == "list"
     assert [(video["name"], video["chunks"], video["answerable"]) for video in listing["data"]] == [
         ("a garden.mp4", 3, True),
+        ("camera.mp4", 3, True),
         ("foreign.mp4", 2, False),
         ("kitchen.mp4", 5, True),
+        ("old.mp4", 5, True),
     ]
     assert [video["id"] for video in listing["data"]] == [entry.video_id for entry in archive.videos()]
-    assert listing["data"][2]["duration_s"] == pytest.approx(50)
+    assert listing["data"][3]["duration_s"] == pytest.approx(50)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/healthz", "ok"), ("/readyz", "ready")])
@@ -91,6 +93,14 @@ def test_unknown_path_and_method(client: Client) -> None:
         ({"top_k": -1}, 400, "top_k", "invalid_value"),
         ({"select": "best"}, 400, None, "config"),
         ({"select": "0,99"}, 400, None, "config"),
+        ({"videox2l": {"from": "early"}}, 400, "videox2l", "time_range"),
+        ({"videox2l": {"from": 50}}, 400, "videox2l", "time_range"),
+        ({"videox2l": {"from": 20, "to": 10}}, 400, "videox2l", "time_range"),
+        ({"videox2l": {"to": "2026-11-21T08:00:00Z"}}, 400, "videox2l", "time_range"),
+        ({"videox2l": {"from": 20}, "select": "0"}, 400, None, "config"),
+        ({"videox2l": {"from": True}}, 400, "videox2l.from", "invalid_value"),
+        ({"videox2l": "1:00"}, 400, "videox2l", "invalid_value"),
+        ({"videox2l": {"until": 10}}, 400, "until", "unsupported_parameter"),
         ({"stream_options": 1}, 400, "stream_options", "invalid_value"),
     ],
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from pipelines.serve.errors import RequestError
+from pipelines.serve.errors import RequestError, describe
 from pipelines.serve.request import Question, read_question
 from pipelines.serve.schema import ChatCompletionRequest
+from videox2l.answering import TimeRange, TimeRangeError
 from videox2l.config import GenerationConfig, SelectionConfig
 
 USER = {"role": "user", "content": "What happens?"}
@@ -33,6 +35,25 @@ def test_every_supported_field_arrives() -> None:
     )
     assert question.selection == SelectionConfig("0,2-3", 5)
     assert question.generation == GenerationConfig(7, 0.5, 0.9, 3)
+
+
+@pytest.mark.parametrize(
+    ("limits", "time_range"),
+    [
+        (None, None),
+        ({"from": 90, "to": "2:00.5"}, TimeRange(90.0, 120.5)),
+        ({"to": "01:00:00"}, TimeRange(None, 3600.0)),
+        ({"from": "2026-11-21T08:00:00Z"}, TimeRange(datetime(2026, 11, 21, 8, tzinfo=UTC))),
+    ],
+)
+def test_a_part_of_the_video(limits: dict[str, Any] | None, time_range: TimeRange | None) -> None:
+    assert read(videox2l=limits).time_range == time_range
+
+
+def test_what_is_no_part_of_a_video() -> None:
+    with pytest.raises(TimeRangeError, match="'early' is no time") as caught:
+        read(videox2l={"from": "early"})
+    assert describe(caught.value)[1].param == "videox2l"
 
 
 def test_max_completion_tokens_takes_precedence() -> None:
@@ -86,6 +107,7 @@ def test_fields_that_ask_for_nothing_are_accepted(fields: dict[str, Any]) -> Non
         ({"logprobs": True, "top_logprobs": 3}, "logprobs", "logprobs, top_logprobs"),
         ({"response_format": {"type": "json_object"}}, "response_format", "response_format"),
         ({"topk": 3}, "topk", "spelling"),
+        ({"videox2l": {"start": 3}}, "start", "spelling"),
         ({"messages": [{**USER, "content": [{"type": "text", "text": "x", "fps": 2}]}]}, "fps", "fps"),
         ({"video": None}, "video", "names no video"),
         ({"messages": [{**USER, "content": [video_part("videox2l://b.mp4")]}]}, "video", "several videos"),

@@ -15,7 +15,7 @@ Moment = float | datetime
 """Seconds of video, or a time by the clock; one without offset from UTC is meant in the recording's own."""
 
 _NUMBER = r"\d{1,12}(?:\.\d+)?"
-_VIDEO_TIME = re.compile(rf"{_NUMBER}|\d{{1,9}}:[0-5]?\d(?:\.\d+)?|\d{{1,9}}:[0-5]?\d:[0-5]?\d(?:\.\d+)?")
+_VIDEO_TIME = re.compile(rf"{_NUMBER}|(?:\d{{1,9}}:)?\d{{1,9}}:[0-5]?\d(?:\.\d+)?", re.ASCII)
 
 
 class TimeRangeError(QuestionError):

@@ -164,8 +164,11 @@ def read(storage: Storage, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str,
     ordered = sorted(wanted)
     try:
         files = storage.read_ranges([Range(layout.catalog(*key), 0, _ROW_LIMIT) for key in ordered])
-    except (FileNotFoundError, ArchiveError):
-        return {}  # one was deleted meanwhile; the manifests know
+    except FileNotFoundError:  # one was deleted meanwhile
+        left = set(ordered) & keys(storage)
+        return read(storage, left) if len(left) < len(ordered) else {}
+    except ArchiveError:
+        return {}  # the manifests know
     rows = {}
     for key, data in zip(ordered, files, strict=True):
         row = from_parquet(data)

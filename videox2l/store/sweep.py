@@ -62,12 +62,12 @@ def collect(storage: Storage, garbage: Iterable[Garbage]) -> None:
 
 
 def remove_index(storage: Storage, key: IndexKey) -> None:
-    """Remove an index, damaged or not: first its manifest, so that nobody sees half of it, then its row and its files.
+    """Remove an index, damaged or not: its row, for it is listed no more; its manifest, the commit; then its files.
 
     :raises ArchiveNotWritableError: deleting is refused.
     """
-    storage.delete(layout.manifest(*key))
     storage.delete(layout.catalog(*key))
+    storage.delete(layout.manifest(*key))
     storage.delete_folder("/".join((layout.video(key[0]), key[1])))
 
 

@@ -18,11 +18,6 @@ SHORT = GenerationConfig(max_new_tokens=12)
 
 
 @pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return Archive.open(tmp_path / "archive", create=True)
-
-
-@pytest.fixture
 def video(archive: Archive, random_model: VideoXL) -> ResidentVideo:
     return ResidentVideo(random_model, random_index(archive, random_model))
 
@@ -68,11 +63,14 @@ def test_evidence_and_receipt(archive: Archive, random_model: VideoXL, select: s
     assert [(span.start_s, span.end_s) for span in answer.spans] == [
         (index * 10.0, index * 10.0 + 10) for index in chosen
     ]
-    if select in ("attention", "random"):
-        assert answer.scores is not None
+    assert answer.degraded == ()
+    assert (answer.covered.chunks, answer.covered.start_s, answer.covered.end_s) == (5, 0.0, 50.0)
+    assert (answer.scores is not None) == (select in ("attention", "random"))
+    if answer.scores is not None:
         assert [span.score for span in answer.spans] == [answer.scores[index] for index in chosen]
     low = sum(manifest.chunks[index].levels["low"].length for index in chosen)
-    high = 0 if select == "all" else sum(chunk.levels["high"].length for chunk in manifest.chunks)
+    scored = select in ("attention", "random")
+    high = sum(chunk.levels["high"].length for chunk in manifest.chunks if scored or chunk.index not in chosen)
     first = answer.receipt
     assert first.bytes_used == {"prompt": manifest.prompt.length, "high": high, "low": low}
     framing = first.bytes_read["high"] - high  # whole shards are read: Arrow's schema and footer come along

@@ -63,6 +63,30 @@ def test_a_chunk_the_video_does_not_have() -> None:
         select(SelectionConfig("5"), len(TOKENS), None)
 
 
+@pytest.mark.parametrize(("text", "chunks"), [("all", (3, 5, 6, 7, 9)), ("none", ()), ("5-7", (5, 6, 7))])
+def test_only_chunks_within_the_limits(text: str, chunks: tuple[int, ...]) -> None:
+    assert select(SelectionConfig(text), 12, None, (3, 5, 6, 7, 9)).chunks == chunks
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_scores_within_limits_keep_their_chunks_numbers(context: QuestionContext, name: str) -> None:
+    within = (3, 5, 6, 7, 9)
+    alone, limited = (
+        select(SelectionConfig(name, top_k=2), chunks, context, limits) for chunks, limits in ((5, None), (12, within))
+    )
+    assert limited.chunks == tuple(within[index] for index in alone.chunks)
+    assert alone.scores is not None
+    assert limited.scores is not None
+    expected = dict(zip(within, alone.scores, strict=True))
+    assert limited.scores == tuple(expected.get(index) for index in range(12))
+
+
+@pytest.mark.parametrize(("text", "message"), [("4", r"\[4\] lie outside .* 3 to 9"), ("5,12", r"\[12\] do not exist")])
+def test_a_chunk_outside_the_limits(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        select(SelectionConfig(text), 12, None, (3, 5, 6, 7, 9))
+
+
 def test_top_k_beyond_the_video_is_all_of_it(context: QuestionContext) -> None:
     assert select(SelectionConfig("attention", top_k=99), len(TOKENS), context).chunks == (0, 1, 2, 3, 4)
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:Deprecati
 @pytest.fixture(autouse=True)
 def fast_and_several_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     # Slow, and without meaning here: what a killed process wrote is there, whether or not it reached the disk.
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(shard, "TARGET_BYTES", {"low": 0, "high": 2**20, "prompt": 0})
 
 
@@ -179,7 +179,7 @@ def test_making_an_archive_killed_at_every_write(tmp_path: Path) -> None:
 
 
 def killed_at_each_write(prepared: Path, operation: Operation | None, tmp_path: Path) -> Iterator[tuple[Path, bool]]:
-    """A copy of ``prepared`` for each write of ``operation``, whose process died right before it; the last one lived."""
+    """A copy of ``prepared`` for each write of ``operation``, whose process died before it; the last one lived."""
     for count in itertools.count():
         url = shutil.copytree(prepared, tmp_path / "killed")
         status = exit_status(lambda url=url, count=count: operate(url, operation, count))  # type: ignore[misc]

@@ -1,0 +1,66 @@
+"""One video in the calling process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.prefill.recordings import COMPRESSION, SAMPLING, content, record
+from tests.unit.video.clips import regular
+from videox2l.config import SamplingConfig
+from videox2l.errors import ConfigError
+from videox2l.models import KVCompressibleModel
+from videox2l.prefill import ingest_video
+from videox2l.prefill.ingest import wall_clock
+from videox2l.store import Archive
+
+pytestmark = pytest.mark.usefixtures("in_process")
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("2026-05-01T09:00:00+02:00", "2026-05-01T09:00:00+02:00"),
+        ("2026-05-01 09:00Z", "2026-05-01T09:00:00+00:00"),
+        ("20260501T090000.5-0330", "2026-05-01T09:00:00.500000-03:30"),
+    ],
+)
+def test_wall_clock(text: str, written: str) -> None:
+    assert wall_clock(text) == written
+
+
+@pytest.mark.parametrize("text", ["", "noon", "2026-05-01", "2026-05-01T09:00:00", "2026-13-01T09:00:00Z"])
+def test_no_wall_clock(text: str) -> None:
+    with pytest.raises(ConfigError, match="offset from UTC"):
+        wall_clock(text)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"recorded_at": "2026-05-01T09:00:00"}, "offset"), ({"codecs": {"low": "raw", "high": "zip"}}, "high codec")],
+)
+def test_bad_settings_cost_nothing(
+    random_model: KVCompressibleModel, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    with pytest.raises(ConfigError, match=message):
+        ingest_video(random_model, archive, record(tmp_path / "clip.ts", regular(25)), **settings)
+    assert [info.path for info in archive.storage.files()] == ["archive.json"]
+
+
+def test_again_skips_and_replace_does_not(random_model: KVCompressibleModel, tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    clip = record(tmp_path / "clip.ts", regular(25))
+    settings: dict[str, Any] = {"sampling": SAMPLING, "compression": COMPRESSION}
+    identity, first = ingest_video(random_model, archive, clip, **settings)
+    ingest_video(random_model, archive, clip, sampling=SamplingConfig(fps=2), compression=COMPRESSION)
+    assert ingest_video(random_model, archive, clip, **settings) == (identity, None)
+    _, second = ingest_video(random_model, archive, clip, **settings, replace=True, recorded_at="2026-05-01T09:00:00Z")
+    assert first is not None
+    assert second is not None
+    assert content(first) == content(second)
+    [video] = archive.videos()
+    [row] = video.indexes
+    assert row.recorded_at == "2026-05-01T09:00:00+00:00"
