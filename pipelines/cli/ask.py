@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -59,6 +59,7 @@ def ask(
     remainder: options.Remainder = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    storage_options: options.StorageOptions = None,
 ) -> None:
     """Ask one question about a video.
 
@@ -91,7 +92,7 @@ def ask(
     )
     console, notes = Console(highlight=False), Console(stderr=True, highlight=False)
     loaded = load_model(model, device=device, dtype=dtype)
-    reader = _open_or_ingest(loaded, archive, video, sampling, ratios, notes)
+    reader = _open_or_ingest(loaded, archive, video, sampling, ratios, storage_options, notes)
     resident = ResidentVideo(loaded, reader)
     for event in stream_answer(loaded, resident, question, selection, generation, time_range):
         if isinstance(event, TextDelta):
@@ -153,6 +154,7 @@ def _open_or_ingest(
     video: str,
     sampling: SamplingConfig,
     compression: CompressionConfig | None,
+    storage_options: dict[str, Any] | None,
     notes: Console,
 ) -> IndexReader:
     """The index of ``video``; made here and now where ``video`` is a file that the archive lacks."""
@@ -160,10 +162,14 @@ def _open_or_ingest(
     from videox2l.store import Archive
 
     if not Path(video).expanduser().exists():
-        return Archive.open(archive_url).open_index(video, model_fingerprint=model.identity.fingerprint)
-    archive = Archive.open(archive_url, create=True)
+        archive = Archive.open(archive_url, storage_options=storage_options)
+        return archive.open_index(video, model_fingerprint=model.identity.fingerprint)
+    archive = Archive.open(archive_url, create=True, storage_options=storage_options)
+    wanted = index_spec(model, sampling, compression or model.default_compression)
+    if (stored := archive.find_index(archive.identify(video), wanted)) is not None:
+        return stored
     video_id = _ingest_here(model, archive, video, sampling, compression, notes)
-    return archive.open_index(video_id, spec=index_spec(model, sampling, compression or model.default_compression))
+    return archive.open_index(video_id, spec=wanted)
 
 
 def _ingest_here(

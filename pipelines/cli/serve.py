@@ -17,6 +17,7 @@ def serve(
     replicas: Annotated[int, typer.Option(help="Copies of the model that answer side by side.", min=1)] = 1,
     gpus_per_replica: Annotated[float, typer.Option(help="0 computes on the CPU; a fraction shares a GPU.", min=0)] = 0,
     dtype: options.Dtype = None,
+    storage_options: options.StorageOptions = None,
 ) -> None:
     """Serve an archive over HTTP in OpenAI's API shapes, until Ctrl-C.
 
@@ -28,4 +29,13 @@ def serve(
     """  # noqa: E501 a command to copy
     from pipelines.serve import run
 
-    run(archive, model=model, host=host, port=port, replicas=replicas, gpus_per_replica=gpus_per_replica, dtype=dtype)
+    run(
+        archive,
+        model=model,
+        host=host,
+        port=port,
+        replicas=replicas,
+        gpus_per_replica=gpus_per_replica,
+        dtype=dtype,
+        storage_options=storage_options or {},
+    )

@@ -16,9 +16,14 @@ from pipelines.serve.request import Question
 from pipelines.serve.resident import ResidentCache
 from pipelines.serve.threads import batched, iterate_in_thread
 from videox2l.answering import Answer, ResidentVideo, TextDelta, stream_answer
-from videox2l.errors import CorruptDataError, VideoX2LError
+from videox2l.errors import CorruptDataError, VideoNotFoundError, VideoX2LError
 from videox2l.models import load_model
-from videox2l.store import Archive
+from videox2l.store import Archive, IndexReader
+from videox2l.store.async_reader import BackgroundFetch
+from videox2l.store.fetch import Fetcher
+
+# A live recording grows by the minute; looking at its manifest costs two small requests.
+_FRESH_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class Engine:
     def __init__(self, config: ServiceConfig) -> None:
         self._archive = Archive.open(config.archive_url, storage_options=config.storage_options)
         self._model = load_model(config.model, device=config.device, dtype=config.compute_dtype)
+        self._fetch = BackgroundFetch(Fetcher(self._archive.storage))
         self._videos = ResidentCache(self._open, resident_size, config.resident_bytes)
+        self._checked: dict[str, float] = {}
         self._threads = ThreadPoolExecutor(config.concurrency, thread_name_prefix="answer")
 
     async def info(self) -> EngineInfo:
@@ -59,7 +66,7 @@ class Engine:
     def _answer(self, question: Question, arrived: float) -> Generator[Event, None, None]:
         started = time.perf_counter()
         try:
-            video = self._videos.get(question.video)
+            video = self._current(question.video)
             opened = time.perf_counter()
             answer: list[Answer] = []
             events = stream_answer(
@@ -74,14 +81,36 @@ class Engine:
             self._videos.discard(question.video)
         yield with_stages(answer[0], queue=(started - arrived) * 1000, open=(opened - started) * 1000)
 
+    def _current(self, video_id: str) -> ResidentVideo:
+        """The resident video, loaded anew where its index was replaced or has grown since it was last looked at."""
+        video = self._videos.get(video_id)
+        now = time.monotonic()
+        if now - self._checked.setdefault(video_id, now) < _FRESH_S:
+            return video
+        self._checked[video_id] = now
+        try:
+            stored = self._find(video_id).manifest
+        except VideoNotFoundError:
+            self._videos.discard(video_id)
+            raise
+        if stored != video.manifest:
+            self._videos.discard(video_id)
+            video = self._videos.get(video_id)
+        return video
+
     def _open(self, video_id: str) -> ResidentVideo:
-        reader = self._archive.open_index(video_id, model_fingerprint=self._model.identity.fingerprint)
+        self._checked[video_id] = time.monotonic()
+        reader = IndexReader(self._archive.storage, self._find(video_id).manifest, self._fetch)
         return ResidentVideo(self._model, reader)
+
+    def _find(self, video_id: str) -> IndexReader:
+        return self._archive.open_index(video_id, model_fingerprint=self._model.identity.fingerprint)
 
 
 def resident_size(video: ResidentVideo) -> int:
     """Bytes that ``video`` keeps in memory once a question has looked at its high KVs."""
-    return video.manifest.prompt.length + video.level_bytes("high", range(video.chunks))
+    manifest = video.manifest
+    return manifest.spec.bytes_per_token * (manifest.prompt.tokens + manifest.totals["high"].tokens)
 
 
 def lost_low(video: ResidentVideo, answer: Answer) -> bool:

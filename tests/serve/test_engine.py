@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.serve import engine
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.engine import Engine
 from pipelines.serve.request import Question
@@ -69,3 +70,21 @@ def test_a_level_that_was_removed_is_no_reason_to_load_the_rest_again(
     assert first.receipt.bytes_read["high"] > 0
     assert second.receipt.bytes_read["high"] == 0
     assert [span.chunk for span in second.degraded] == [1]
+
+
+def test_a_replaced_index_is_noticed(
+    archive: Archive,
+    random_model: KVCompressibleModel,
+    random_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_FRESH_S", 0.0)
+    old = random_index(archive, random_model, chunks=3).manifest
+    ask, video_id = Asked(archive, random_checkpoint), old.video.video_id
+    assert ask(video_id).chunks == 3
+    assert ask(video_id).receipt.bytes_read["high"] == 0  # looked at again, and still the same
+    new = random_index(archive, random_model, chunks=4, replace=True).manifest
+    assert new.video.video_id == video_id
+    answer = ask(video_id)
+    assert answer.chunks == 4
+    assert answer.receipt.bytes_read["high"] > 0

@@ -141,6 +141,26 @@ class Archive:
             raise FingerprintMismatchError(_several(matching))
         raise FingerprintMismatchError(_none_fits(self._manifests(video_id), model_fingerprint, spec, index_fp))
 
+    def find_index(self, video: VideoIdentity, spec: IndexSpec) -> IndexReader | None:
+        """The index of exactly this content made as ``spec`` says, however its KVs are encoded; None if there is none.
+
+        A recording that has grown is known by the id of its beginning, so it is looked for by its source as well.
+
+        :raises CorruptDataError: a manifest is damaged.
+        """
+        for video_id in self._known_as(video):
+            for manifest in self._manifests(video_id):
+                same = dataclasses.replace(spec, codecs=manifest.spec.codecs) == manifest.spec
+                if same and manifest.video.sha256 == video.sha256:
+                    return IndexReader(self._storage, manifest)
+        return None
+
+    def _known_as(self, video: VideoIdentity) -> Iterator[str]:
+        yield video.video_id
+        for entry in self.videos():
+            if entry.video_id != video.video_id and any(row.source == video.source for row in entry.indexes):
+                yield entry.video_id
+
     def _candidates(self, video_id: str, index_fp: str | None) -> list[Manifest]:
         if index_fp is None:
             return self._manifests(video_id)

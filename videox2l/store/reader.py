@@ -10,7 +10,7 @@ from videox2l.errors import CorruptDataError
 from videox2l.kv.chunk import KV
 from videox2l.store.layout import Part
 from videox2l.store.manifest import Manifest
-from videox2l.store.reads import Piece, ReadPlan, decode_piece, plan_each, plan_prompt, plan_together
+from videox2l.store.reads import Piece, ReadPlan, decode_piece, plan_each, plan_prompt, plan_together, removed
 from videox2l.store.storage import Range, Storage
 
 Fetch = Callable[[Sequence[Range]], Sequence[bytes | memoryview]]
@@ -83,17 +83,42 @@ class IndexReader:
         :raises IndexError: there is no such chunk.
         """
         wanted = list(dict.fromkeys(chunk_indices))
+        result = LowRead({}, {})
+        for chunk in wanted:
+            if (reason := removed(self.manifest, "low", chunk)) is not None:
+                result.missing[chunk] = reason
+        plan = plan_each(self.manifest, "low", [chunk for chunk in wanted if chunk not in result.missing])
+        for piece, kv in zip(plan.pieces, self._read_each(plan, "low"), strict=True):
+            assert piece.chunk is not None
+            if isinstance(kv, CorruptDataError):
+                result.missing[piece.chunk] = str(kv)
+            else:
+                result.found[piece.chunk] = kv
+        return result
+
+    def _read_each(self, plan: ReadPlan, part: Part) -> list[KV | CorruptDataError]:
+        """The plan's pieces, each in a range of its own, or what is wrong with them."""
         try:
-            return LowRead(self.low_many(wanted), {})
-        except CorruptDataError:
-            # Rare, so simple: read once more, one by one, to learn which of them it was.
-            result = LowRead({}, {})
-            for chunk in wanted:
-                try:
-                    result.found[chunk] = self.low(chunk)
-                except CorruptDataError as error:
-                    result.missing[chunk] = str(error)
-            return result
+            fetched: list[bytes | memoryview | CorruptDataError] = list(self._fetch(plan.ranges))
+        except FileNotFoundError:
+            fetched = [self._fetch_one(place) for place in plan.ranges]
+        kvs: list[KV | CorruptDataError] = []
+        for piece, data in zip(plan.pieces, fetched, strict=True):
+            if isinstance(data, CorruptDataError):
+                kvs.append(data)
+                continue
+            self.count(part, len(data))
+            try:
+                kvs.append(decode_piece(self.manifest, plan, piece, data))
+            except CorruptDataError as error:
+                kvs.append(error)
+        return kvs
+
+    def _fetch_one(self, place: Range) -> bytes | memoryview | CorruptDataError:
+        try:
+            return self._fetch([place])[0]
+        except FileNotFoundError as error:
+            return shard_missing(self.manifest, error)
 
     def _read(self, plan: ReadPlan, part: Part) -> list[KV]:
         """The plan's pieces, in their order."""

@@ -76,16 +76,27 @@ def decode_piece(manifest: Manifest, plan: ReadPlan, piece: Piece, fetched: byte
     return decode(data, piece.stored, manifest.spec, piece.part, where)
 
 
+def removed(manifest: Manifest, level: Level, chunk: int) -> str | None:
+    """In words, that the level of this chunk was removed on purpose; None if it was not.
+
+    :raises IndexError: there is no such chunk.
+    """
+    if not 0 <= chunk < len(manifest.chunks):
+        raise IndexError(f"chunk {chunk} does not exist: the video has {len(manifest.chunks)} chunks")
+    if level in manifest.chunks[chunk].levels:
+        return None
+    return (
+        f"{manifest.path}, chunk {chunk}: its {level} KVs were removed on "
+        f"{manifest.dropped.get(level, 'an unknown day')} to save space. "
+        "`videox2l ingest --replace` makes them again."
+    )
+
+
 def _stored(manifest: Manifest, level: Level, chunks: Iterable[int]) -> Iterable[tuple[int, StoredKV]]:
     for chunk in chunks:
-        if not 0 <= chunk < len(manifest.chunks):
-            raise IndexError(f"chunk {chunk} does not exist: the video has {len(manifest.chunks)} chunks")
-        stored = manifest.chunks[chunk].levels.get(level)
-        if stored is None:
-            raise CorruptDataError(
-                f"{manifest.path}, chunk {chunk}: its {level} KVs were removed on "
-                f"{manifest.dropped.get(level, 'an unknown day')} to save space. Ingest the video again to have them."
-            )
+        if (reason := removed(manifest, level, chunk)) is not None:
+            raise CorruptDataError(reason)
+        stored = manifest.chunks[chunk].levels[level]
         yield chunk, stored
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -167,3 +168,26 @@ def expected(kv: KV, name: str) -> KV:
         return kv
     fields = {field: memoryview(data) for field, data in codec.encode(kv).items()}
     return codec.decode(fields, tuple(kv.keys_LHTD.shape), kv.keys_LHTD.dtype)
+
+
+def test_an_index_is_found_however_it_is_encoded(local_archive: Archive) -> None:
+    manifest = write_index(local_archive, codecs={"low": "int8", "high": "squeeze"})
+    found = local_archive.find_index(video(), spec())
+    assert found is not None
+    assert found.manifest == manifest
+    assert local_archive.find_index(video(), spec(sampling={"fps": 2.0})) is None
+    assert local_archive.find_index(video("other.mp4"), spec()) is None
+
+
+def test_a_recording_that_has_grown_is_found_by_its_whole_content(local_archive: Archive) -> None:
+    manifest = write_index(local_archive)
+    grown = dataclasses.replace(video(), size=2000, sha256="ab" * 32, video_id="ab" * 16)
+    chunks = random_chunks(2)
+    with local_archive.extend_index(manifest, grown, keep=3) as writer:
+        for number, kvs in enumerate(chunks, start=3):
+            writer.append(number, 10.0 * number, 10.0 * number + 10, 10, kvs)
+        writer.commit()
+    found = local_archive.find_index(grown, spec())
+    assert found is not None
+    assert found.manifest.video.video_id == manifest.video.video_id
+    assert local_archive.find_index(video(), spec()) is None
