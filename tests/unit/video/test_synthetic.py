@@ -168,3 +168,12 @@ def test_codes_can_be_asked_of_certain_scenes_only() -> None:
 def test_grading_ignores_case_and_punctuation(given: str, same: str) -> None:
     assert normalise(given) == normalise(same)
     assert normalise("4 7 1") != normalise("4 7 2")
+
+
+def test_a_clip_is_the_same_file_every_time(tmp_path: Path) -> None:
+    clip = SyntheticClip.from_seed(3, 4)  # long enough for x264's faster code to differ in most of six calls
+    written = set()
+    for _ in range(6):
+        render(clip, tmp_path / "clip.mp4", fps=2)
+        written.add((tmp_path / "clip.mp4").read_bytes())
+    assert len(written) == 1
