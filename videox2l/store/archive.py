@@ -30,6 +30,7 @@ from videox2l.identity import (
 from videox2l.store import catalog, layout, lookup, source_notes
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import seal, unseal
+from videox2l.store.inventory import read_manifests, take_inventory
 from videox2l.store.lookup import VideoEntry
 from videox2l.store.manifest import ID, Manifest
 from videox2l.store.reader import IndexReader
@@ -272,8 +273,11 @@ class Archive:
 
     def manifests(self) -> Iterator[Manifest]:
         """Every committed manifest, obsolete ones left out; damaged ones are logged and left out."""
-        for video_id in self._storage.names(layout.VIDEOS):
-            yield from self._manifests(video_id, damaged_too=True)
+        whole, damaged = read_manifests(self._storage, take_inventory(self._storage))
+        for error in damaged.values():
+            logger.warning("Left out: %s", error)
+        obsolete = {attempt for manifest in whole.values() for attempt in manifest.replaces}
+        yield from (manifest for manifest in whole.values() if manifest.attempt not in obsolete)
 
     def _committed(self, manifest: Manifest) -> tuple[Manifest, str]:
         """What is committed now in the place of ``manifest``, and its version."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from videox2l.errors import ArchiveError, ArchiveFormatError, CorruptDataError
 from videox2l.store import layout
-from videox2l.store.manifest import ID
+from videox2l.store.manifest import ID, Manifest
 from videox2l.store.storage import FileInfo, Storage
+
+_READERS = 16  # small documents at once: their reading is all latency
 
 IndexKey = tuple[str, str]
 """Video id and index fingerprint."""
@@ -40,6 +44,36 @@ def take_inventory(storage: Storage) -> Inventory:
     for info in storage.files():
         _sort(info, inventory)
     return inventory
+
+
+def read_manifests(
+    storage: Storage, inventory: Inventory
+) -> tuple[dict[IndexKey, Manifest], dict[IndexKey, ArchiveError]]:
+    """All manifests that are whole, and what is wrong with the others; those just removed are in neither.
+
+    :raises ArchiveError: the storage stops answering, which says nothing about the manifests.
+    """
+    whole: dict[IndexKey, Manifest] = {}
+    damaged: dict[IndexKey, ArchiveError] = {}
+
+    def read(key: IndexKey) -> None:
+        path = inventory.manifests[key].path
+        try:
+            manifest = Manifest.from_json(storage.read(path), path)
+        except FileNotFoundError:
+            return
+        except (ArchiveFormatError, CorruptDataError) as error:
+            damaged[key] = error
+            return
+        if (manifest.video.video_id, manifest.index_fp) == key:
+            whole[key] = manifest
+        else:
+            damaged[key] = ArchiveFormatError(f"{path} describes another index: it was copied or moved by hand.")
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for _ in pool.map(read, inventory.manifests):
+            pass  # raises the first error
+    return {key: whole[key] for key in inventory.manifests if key in whole}, damaged
 
 
 def _sort(info: FileInfo, into: Inventory) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import torch
 
-from videox2l.errors import CorruptDataError
+from videox2l.errors import ArchiveError, CorruptDataError
 from videox2l.kv.chunk import KV
 from videox2l.kv.codecs import CodecError
 from videox2l.store.documents import checksum
@@ -64,7 +64,11 @@ class ShardBuilder:
 
     def add(self, kv: KV) -> StoredKV:
         """Encode ``kv`` (any device, any strides) into the file; the caller may change it afterwards."""
-        encoded = self.spec.codec(self.part).encode(kv)
+        codec = self.spec.codec(self.part)
+        try:
+            encoded = codec.encode(kv)
+        except ValueError as error:
+            raise ArchiveError(f"{codec.name} cannot store the {self.part} KVs: {error}. Store them raw.") from error
         arrays = [_one_row(encoded[name]) for name in self._schema.names]
         batch = pa.record_batch(arrays, schema=self._schema)
         self._writer.write_batch(batch)

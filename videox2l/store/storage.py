@@ -23,7 +23,7 @@ from typing import Any
 
 import fsspec
 
-from videox2l.errors import ArchiveError, ArchiveNotWritableError
+from videox2l.errors import ArchiveError, ArchiveNotWritableError, CorruptDataError
 from videox2l.store.documents import MAX_BYTES, checksum
 from videox2l.store.layout import ARCHIVE
 from videox2l.store.local import locked, map_range, write_atomically
@@ -75,11 +75,11 @@ class Storage:
         """The whole file, which is a small one.
 
         :raises FileNotFoundError: there is none.
-        :raises ArchiveError: it is longer than ``limit`` bytes.
+        :raises CorruptDataError: it is longer than ``limit`` bytes.
         """
         (data,) = self.read_ranges([Range(path, 0, limit + 1)])
         if len(data) > limit:
-            raise ArchiveError(f"{path} of {self.url} is longer than {limit} bytes, which no such file can be.")
+            raise CorruptDataError(f"{path} of {self.url} is longer than {limit} bytes, which no such file can be.")
         return bytes(data)
 
     def read_ranges(self, ranges: Sequence[Range]) -> list[bytes | memoryview]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from videox2l.errors import ArchiveError
 from videox2l.store import layout
-from videox2l.store.inventory import AttemptKey, IndexKey, Inventory, take_inventory
+from videox2l.store.inventory import AttemptKey, IndexKey, Inventory, read_manifests, take_inventory
 from videox2l.store.manifest import Manifest
 from videox2l.store.storage import FileInfo, Storage
 
@@ -37,7 +37,9 @@ def find_garbage(storage: Storage, *, older_than: timedelta = GRACE, now: dateti
     """
     inventory = take_inventory(storage)
     limit = (now or datetime.now(UTC)) - older_than
-    manifests, damaged = _read_manifests(storage, inventory)
+    # Nobody knows what a damaged manifest refers to, so everything of its index stays.
+    manifests, unreadable = read_manifests(storage, inventory)
+    damaged = set(unreadable)
     return [
         *_attempts(inventory, manifests, damaged, limit),
         *_obsolete(inventory, manifests),
@@ -69,18 +71,6 @@ def remove_index(storage: Storage, key: IndexKey) -> None:
     storage.delete(layout.catalog(*key))
     storage.delete(layout.manifest(*key))
     storage.delete_folder("/".join((layout.video(key[0]), key[1])))
-
-
-def _read_manifests(storage: Storage, inventory: Inventory) -> tuple[dict[IndexKey, Manifest], set[IndexKey]]:
-    manifests, damaged = {}, set()
-    for key, info in inventory.manifests.items():
-        try:
-            manifests[key] = Manifest.from_json(storage.read(info.path), info.path)
-        except FileNotFoundError:
-            continue
-        except ArchiveError:
-            damaged.add(key)  # nobody knows what it refers to, so everything of this index stays
-    return manifests, damaged
 
 
 def _attempts(

@@ -9,11 +9,11 @@ from functools import partial
 
 import xxhash
 
-from videox2l.errors import ArchiveError
+from videox2l.errors import ArchiveFormatError, CorruptDataError
 from videox2l.store import catalog, documents, layout
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import unseal, unseal_line
-from videox2l.store.inventory import IndexKey, Inventory, take_inventory
+from videox2l.store.inventory import IndexKey, Inventory, read_manifests, take_inventory
 from videox2l.store.manifest import Manifest, ShardEntry
 from videox2l.store.storage import FileInfo, Range, Storage
 
@@ -54,7 +54,8 @@ def verify(storage: Storage, progress: Progress | None = None) -> Report:
     :raises ArchiveError: the storage cannot be listed, or stops answering; that says nothing about the files.
     """
     inventory = take_inventory(storage)
-    damaged, manifests = _check_manifests(storage, inventory)
+    manifests, unreadable = read_manifests(storage, inventory)
+    damaged = [Damage(inventory.manifests[key].path, str(error), key) for key, error in unreadable.items()]
     checks = [*_document_checks(storage, inventory, manifests), *_shard_checks(storage, inventory, manifests)]
     total = sum(info.size for info, _ in checks)
     done = 0
@@ -88,21 +89,6 @@ def verify_index(storage: Storage, manifest: Manifest) -> list[Damage]:
 
 
 _Check = tuple[FileInfo, Callable[[], Damage | None]]
-
-
-def _check_manifests(storage: Storage, inventory: Inventory) -> tuple[list[Damage], dict[IndexKey, Manifest]]:
-    damaged, manifests = [], {}
-    for key, info in inventory.manifests.items():
-        try:
-            manifest = Manifest.from_json(storage.read(info.path), info.path)
-        except (ArchiveError, FileNotFoundError) as error:
-            damaged.append(Damage(info.path, str(error), key))
-            continue
-        if (manifest.video.video_id, manifest.index_fp) != key:
-            damaged.append(Damage(info.path, "it describes another index: it was copied or moved by hand", key))
-        else:
-            manifests[key] = manifest
-    return damaged, manifests
 
 
 def _document_checks(storage: Storage, inventory: Inventory, manifests: dict[IndexKey, Manifest]) -> Iterator[_Check]:
@@ -143,7 +129,7 @@ def _check_document(storage: Storage, path: str, fits: Callable[[dict[str, objec
         found = unseal(storage.read(path), path)
         if fits is not None and not fits(found):
             return Damage(path, "what it says does not belong under its name")
-    except (ArchiveError, FileNotFoundError) as error:
+    except (ArchiveFormatError, CorruptDataError, FileNotFoundError) as error:
         return Damage(path, str(error))
     return None
 
@@ -155,7 +141,7 @@ def _check_ledger(storage: Storage, path: str) -> Damage | None:
             return Damage(path, "its last line is cut short")
         for number, line in enumerate(lines, start=1):
             unseal_line(line, f"{path}, line {number}")
-    except (ArchiveError, FileNotFoundError) as error:
+    except (ArchiveFormatError, CorruptDataError, FileNotFoundError) as error:
         return Damage(path, str(error))
     return None
 

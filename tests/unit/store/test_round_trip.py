@@ -25,6 +25,7 @@ from tests.unit.store.samples import (
     video,
     write_index,
 )
+from videox2l.errors import ArchiveError
 from videox2l.kv.chunk import KV
 from videox2l.kv.codecs import CODECS
 from videox2l.store import DTYPES, Archive, shard
@@ -191,3 +192,14 @@ def test_a_recording_that_has_grown_is_found_by_its_whole_content(local_archive:
     assert found is not None
     assert found.manifest.video.video_id == manifest.video.video_id
     assert local_archive.find_index(video(), spec()) is None
+
+
+def test_what_a_codec_cannot_store_is_said_at_once(local_archive: Archive) -> None:
+    kvs = random_chunks(1)[0]
+    kvs["low"].keys_LHTD[0, 0, 0, 0] = torch.nan
+    with (
+        local_archive.create_index(video(), spec(codecs={"low": "int8", "high": "raw"})) as writer,
+        pytest.raises(ArchiveError, match="int8 cannot store the low KVs"),
+    ):
+        writer.append(0, 0.0, 1.0, 1, kvs)
+    assert local_archive.videos() == []
