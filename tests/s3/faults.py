@@ -156,9 +156,9 @@ class FaultProxy:
             answer.write(head)
             limit = length // 2 if fault and fault.kind != "unconditional" else None
             while part := await source.read(2**18 if limit is None else min(2**18, limit - request.sent)):
+                request.sent += len(part)  # before the client can have it, who may look at once
                 answer.write(part)
                 await answer.drain()
-                request.sent += len(part)
             if fault and fault.kind == "stall":
                 await asyncio.sleep(fault.seconds)
             elif fault and fault.kind == "reset_body":

@@ -101,7 +101,7 @@ class Storage:
         with self._reading(path):
             try:
                 if self.fs.async_impl:
-                    return str(self.fs.info(self._full(path))["ETag"])
+                    return _etag(self.fs.info(self._full(path)))
                 return checksum(self.fs.cat_file(self._full(path)))
             except FileNotFoundError:
                 return None
@@ -152,14 +152,17 @@ class Storage:
     def swap(self, path: str, data: bytes, version: str) -> None:
         """Replace the file by ``data`` if it still is ``version``; of several writers exactly one succeeds.
 
+        That holds on S3 and for the processes of one machine. On other object storages two machines that replace the
+        same file within the same moment may both succeed; the later one counts, and both are whole.
+
         :raises FileExistsError: another writer replaced or removed it.
         :raises ArchiveNotWritableError: the storage refused.
         """
         with self._writing(path):
-            if self.fs.async_impl:
+            if self._is_s3:
                 self._conditional_put(path, data, IfMatch=version)
                 return
-            # No conditional write exists here, so compare and write under a lock.
+            # fsspec has no conditional write for the others: compare and write, under a lock of this machine at least.
             with locked(Path(self._full(path))) if self._is_local else _MEMORY_LOCK:
                 if self.version(path) != version:
                     raise FileExistsError(path)
@@ -272,6 +275,7 @@ class Storage:
                 "other storages need their fsspec package."
             ) from error
         self.root = root.rstrip("/")
+        self._is_s3 = protocol in ("s3", "s3a")
         self._is_local = isinstance(self._fs, fsspec.implementations.local.LocalFileSystem)
         self._pid = os.getpid()
 
@@ -352,9 +356,17 @@ def _s3_code(error: BaseException) -> str | None:
     return response.get("Error", {}).get("Code") if isinstance(response, Mapping) else None
 
 
+def _etag(info: Mapping[str, Any]) -> str:
+    for name in ("ETag", "etag"):
+        if info.get(name):
+            return str(info[name])
+    raise OSError("the storage does not say which version of a file it has, so nothing in it can be replaced safely")
+
+
 def _modified(info: Mapping[str, Any]) -> datetime:
     """When a file was written, from what the different drivers call it; now, where one does not say."""
-    value = info.get("LastModified") or info.get("mtime") or info.get("created") or info.get("last_modified")
+    names = ("LastModified", "mtime", "created", "last_modified")
+    value = next((info[name] for name in names if info.get(name) is not None), None)
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
     if isinstance(value, str):
