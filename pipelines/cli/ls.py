@@ -104,8 +104,10 @@ def du(
     rows = [row for video in opened.videos() for row in video.indexes]
     videos, models = by_video(rows), by_model(rows)
     levels = {"low": sum(usage.low for usage in videos), "high": sum(usage.high for usage in videos)}
-    stored = stored_bytes(take_inventory(opened.storage))
-    unused = sum(garbage.bytes for garbage in find_garbage(opened.storage, older_than=timedelta(0)))
+    inventory = take_inventory(opened.storage)
+    stored = stored_bytes(inventory)
+    garbage = find_garbage(opened.storage, older_than=timedelta(0), inventory=inventory)
+    unused = sum(item.bytes for item in garbage)
     if as_json:
         output.print_json(
             {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import logging
 import secrets
 import time
@@ -49,7 +49,7 @@ class Ledger:
 
     def record(self, row: IngestRow) -> None:
         """Append ``row``."""
-        self._lines.append(seal_line(json.loads(row.to_json())))
+        self._lines.append(seal_line(dataclasses.asdict(row)))
         if self._copy is not None:
             with self._copy.open("ab") as stream:
                 stream.write(self._lines[-1])

@@ -12,7 +12,7 @@ import torch
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ConfigError, TruncatedVideoError
 from videox2l.kv import LEVELS, Level
-from videox2l.kv.codecs import CODECS
+from videox2l.kv.codecs import codec
 from videox2l.models import KVCompressibleModel, PrefillState
 from videox2l.store import DEFAULT_CODECS, IndexSpec, IndexWriter
 from videox2l.store.documents import checksum
@@ -71,8 +71,10 @@ def index_spec(
 def check_codecs(codecs: Mapping[Level, str]) -> None:
     """Raise :class:`ConfigError` if there is no such codec."""
     for level, name in codecs.items():
-        if name not in CODECS:
-            raise ConfigError(f"the {level} codec must be one of {', '.join(CODECS)}, got {name!r}")
+        try:
+            codec(name)
+        except ValueError as error:
+            raise ConfigError(f"the {level} {error}") from error
 
 
 def frames_checksum(frames_FHWC: np.ndarray) -> str:

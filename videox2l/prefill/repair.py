@@ -247,5 +247,4 @@ def _plan_model(archive: Archive, path: str, model_fingerprint: str) -> tuple[Ac
     spec = next((spec for spec in used if spec.model_fingerprint == model_fingerprint), None)
     if spec is None:
         return "removed", lambda: archive.storage.delete(path)
-    document = seal({"fingerprint": model_fingerprint, "model": dict(spec.model)})
-    return "rewritten", lambda: archive.storage.write(path, document)
+    return "rewritten", lambda: archive.storage.write(path, spec.model_json())

@@ -16,12 +16,9 @@ from videox2l.errors import (
     ArchiveNotWritableError,
     CorruptDataError,
     FingerprintMismatchError,
-    VideoNotFoundError,
 )
 from videox2l.identity import (
     VideoIdentity,
-    canonical_json,
-    describe_difference,
     known_identity,
     source_url,
     source_version,
@@ -33,6 +30,7 @@ from videox2l.store.documents import seal, unseal
 from videox2l.store.inventory import read_manifests, take_inventory
 from videox2l.store.lookup import VideoEntry
 from videox2l.store.manifest import ID, Manifest
+from videox2l.store.mismatch import none_fits, several_fit
 from videox2l.store.reader import IndexReader
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
@@ -139,8 +137,8 @@ class Archive:
         if len(matching) == 1:
             return IndexReader(self._storage, matching[0])
         if matching:
-            raise FingerprintMismatchError(_several(matching))
-        raise FingerprintMismatchError(_none_fits(self._manifests(video_id), model_fingerprint, spec, index_fp))
+            raise FingerprintMismatchError(several_fit(matching))
+        raise FingerprintMismatchError(none_fits(self._manifests(video_id), model_fingerprint, spec, index_fp))
 
     def find_index(self, video: VideoIdentity, spec: IndexSpec) -> IndexReader | None:
         """The index of exactly this content made as ``spec`` says, however its KVs are encoded; None if there is none.
@@ -293,9 +291,8 @@ class Archive:
 
     def prepare_to_write(self, spec: IndexSpec) -> None:
         """Store what the model's fingerprint stands for, and find out whether the storage keeps its promises."""
-        document = {"fingerprint": spec.model_fingerprint, "model": dict(spec.model)}
         try:
-            self._storage.create(layout.model(spec.model_fingerprint), seal(document))
+            self._storage.create(layout.model(spec.model_fingerprint), spec.model_json())
         except FileExistsError:
             logger.debug("The model %s is already described", spec.model_fingerprint)
         if not self._conditions_checked and not self._storage.check_conditions():
@@ -365,11 +362,10 @@ class Archive:
         :param damaged_too: do not raise for a damaged manifest, but leave it out.
         :raises CorruptDataError: a manifest is damaged, and ``damaged_too`` is off.
         """
-        paths = [layout.manifest(video_id, name) for name in self._index_names(video_id)]
         found = []
-        for path in paths:
+        for index_fp in self._index_names(video_id):
             try:
-                found.append(self._manifest(video_id, path.split("/")[2]))
+                found.append(self._manifest(video_id, index_fp))
             except FileNotFoundError:
                 continue  # an attempt that was never committed
             except (ArchiveFormatError, CorruptDataError) as error:
@@ -387,43 +383,3 @@ class Archive:
         if (manifest.video.video_id, manifest.index_fp) != (video_id, index_fp):
             raise ArchiveFormatError(f"{self.url}/{path} describes another index: it was copied or moved here by hand.")
         return manifest
-
-
-def _several(manifests: list[Manifest]) -> str:
-    first, *others = manifests
-    lines = [f"{first.video.name} has {len(manifests)} indexes that fit; choose one by its settings or its index id:"]
-    lines.append(f"{first.index_fp} ({first.created})")
-    for other in others:
-        difference = describe_difference(
-            first.spec.to_document(), other.spec.to_document(), labels=("the first", "this one")
-        )
-        lines.append(f"{other.index_fp} ({other.created})")
-        lines += [f"  {line}" for line in difference.splitlines()]
-    return "\n".join(lines)
-
-
-def _none_fits(
-    stored: list[Manifest], model_fingerprint: str | None, spec: IndexSpec | None, index_fp: str | None
-) -> str:
-    if not stored:
-        raise VideoNotFoundError("the video's last index has just been removed. Ingest it again.")
-    name = stored[0].video.name
-    remedy = "Ingest the video with what you asked for, or ask with what is stored."
-    if spec is not None:
-        # The nearest stored index gives the shortest and most telling list.
-        nearest = min(stored, key=lambda manifest: len(manifest.spec.difference(spec).splitlines()))
-        model_fingerprint = model_fingerprint or spec.model_fingerprint
-        what = "another model" if nearest.spec.model_fingerprint != model_fingerprint else "other settings"
-        lines = nearest.spec.difference(spec).splitlines()
-    elif model_fingerprint is not None:
-        what = "another model"
-        lines = [
-            describe_difference(
-                {"model_fingerprint": manifest.spec.model_fingerprint}, {"model_fingerprint": model_fingerprint}
-            )
-            + f"; the stored one is {canonical_json(manifest.spec.model).decode()}"
-            for manifest in stored
-        ]
-    else:
-        return f"{name}: no index {index_fp}. There are: {', '.join(manifest.index_fp for manifest in stored)}."
-    return "\n".join([f"{name}: the archive was made with {what}:", *(f"  {line}" for line in lines), remedy])

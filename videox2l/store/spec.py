@@ -74,6 +74,10 @@ class IndexSpec:
         """How KVs of ``part`` are stored."""
         return CODECS["raw" if part == "prompt" else self.codecs[part]]
 
+    def model_json(self) -> bytes:
+        """The document of an archive that says what the model's fingerprint stands for."""
+        return documents.seal({"fingerprint": self.model_fingerprint, "model": dict(self.model)})
+
     @property
     def index_fp(self) -> str:
         """32 hexadecimal digits: the index's folder inside its video. The model enters by its fingerprint alone."""

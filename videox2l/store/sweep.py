@@ -30,12 +30,18 @@ class Garbage:
     attempt: AttemptKey | None = None
 
 
-def find_garbage(storage: Storage, *, older_than: timedelta = GRACE, now: datetime | None = None) -> list[Garbage]:
-    """What ``collect`` would delete.
+def find_garbage(
+    storage: Storage,
+    *,
+    older_than: timedelta = GRACE,
+    now: datetime | None = None,
+    inventory: Inventory | None = None,
+) -> list[Garbage]:
+    """What can be deleted; ``inventory`` saves listing the archive where that was just done.
 
     :raises ArchiveError: the storage cannot be listed.
     """
-    inventory = take_inventory(storage)
+    inventory = inventory or take_inventory(storage)
     limit = (now or datetime.now(UTC)) - older_than
     # Nobody knows what a damaged manifest refers to, so everything of its index stays.
     manifests, unreadable = read_manifests(storage, inventory)

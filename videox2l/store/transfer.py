@@ -30,8 +30,7 @@ def export_index(archive: Archive, manifest: Manifest, target: Path) -> int:
             raise FileExistsError(f"{target} exists")
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as out:
             out.writestr(layout.ARCHIVE, seal({"created": manifest.created}))
-            document = {"fingerprint": manifest.spec.model_fingerprint, "model": dict(manifest.spec.model)}
-            out.writestr(layout.model(manifest.spec.model_fingerprint), seal(document))
+            out.writestr(layout.model(manifest.spec.model_fingerprint), manifest.spec.model_json())
             for number in range(len(manifest.shards)):
                 out.writestr(manifest.shard_path(number), read_shard(archive.storage, manifest, number))
             out.writestr(manifest.path, manifest.to_json())
