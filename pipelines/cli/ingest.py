@@ -62,6 +62,7 @@ def ingest(
     """
     from rich.console import Console
 
+    from pipelines.ingest import IngestSettings
     from pipelines.ingest import ingest as run_ingest
     from pipelines.ingest.progress import IngestProgress
     from videox2l.config import SamplingConfig
@@ -77,22 +78,25 @@ def ingest(
         remainder=remainder,
     )
     given: dict[Level, str | None] = {"low": low_codec, "high": high_codec}
+    settings = IngestSettings(
+        model=model,
+        device=device,
+        dtype=dtype,
+        sampling=SamplingConfig(fps, frames, max_frames),
+        compression=ratios,
+        codecs={level: name or DEFAULT_CODECS[level] for level, name in given.items()},
+        prefill_actors=prefill_actors,
+        append=append,
+        append_to=append_to,
+        replace=replace,
+        recorded_at=recorded_at,
+    )
     with IngestProgress() as show:
         summary = run_ingest(
             sources,
             archive,
-            model=model,
-            sampling=SamplingConfig(fps, frames, max_frames),
-            compression=ratios,
-            prefill_actors=prefill_actors,
-            device=device,
-            dtype=dtype,
+            settings,
             ledger=ledger,
-            codecs={level: name or DEFAULT_CODECS[level] for level, name in given.items()},
-            append=append,
-            append_to=append_to,
-            replace=replace,
-            recorded_at=recorded_at,
             dry_run=dry_run,
             storage_options=storage_options,
             on_progress=show,

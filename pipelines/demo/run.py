@@ -43,7 +43,7 @@ def run_demo(console: Console, *, scenes: Sequence[int], questions_per_clip: int
         stack.enter_context(ray_cluster(prefill_actors=1, cpus_per_actor=1))
         console.rule("2 · ingest on Ray Data")
         with IngestProgress() as show:
-            summary = ingest([base / "videos"], archive, model="tiny", on_progress=show)
+            summary = ingest([base / "videos"], archive, on_progress=show)
         console.print(summary)
         console.rule("3 · ask through Ray Serve")
         client = Client(stack.enter_context(running_service(archive, model="tiny")))

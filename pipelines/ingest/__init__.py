@@ -13,9 +13,10 @@ if TYPE_CHECKING:
         VideoPlanned,
         VideoStarted,
     )
-    from pipelines.ingest.pipeline import DECODE_TIMEOUT_S, ingest
+    from pipelines.ingest.pipeline import ingest
     from pipelines.ingest.progress import IngestProgress
     from pipelines.ingest.rows import IngestRow, Status
+    from pipelines.ingest.settings import DECODE_TIMEOUT_S, IngestSettings
     from pipelines.ingest.sources import expand_sources
     from pipelines.ingest.summary import IngestSummary
 
@@ -28,10 +29,11 @@ _HOMES = {
     "RowFinished": "events",
     "VideoPlanned": "events",
     "VideoStarted": "events",
-    "DECODE_TIMEOUT_S": "pipeline",
+    "DECODE_TIMEOUT_S": "settings",
     "ingest": "pipeline",
     "IngestProgress": "progress",
     "IngestRow": "rows",
+    "IngestSettings": "settings",
     "Status": "rows",
     "expand_sources": "sources",
     "IngestSummary": "summary",
@@ -43,6 +45,7 @@ __all__ = [
     "Event",
     "IngestProgress",
     "IngestRow",
+    "IngestSettings",
     "IngestSummary",
     "JobStarted",
     "OnProgress",

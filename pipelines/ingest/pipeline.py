@@ -32,50 +32,32 @@ from pipelines.ingest.model import model_facts
 from pipelines.ingest.plan import PLAN_CPUS, plan_row
 from pipelines.ingest.prefill import PrefillStage
 from pipelines.ingest.rows import IngestRow
+from pipelines.ingest.settings import IngestSettings
 from pipelines.ingest.sources import expand_sources
 from pipelines.ingest.summary import IngestSummary
 from pipelines.ingest.tracker import running_tracker
-from videox2l.config import CompressionConfig, SamplingConfig, to_dict
-from videox2l.errors import ArchiveNotFoundError, ConfigError
+from videox2l.config import to_dict
+from videox2l.errors import ArchiveNotFoundError
 from videox2l.identity import source_url
-from videox2l.kv import Level
-from videox2l.models.registry import TINY
-from videox2l.prefill.append import check_settings, known_recordings
-from videox2l.prefill.chunks import check_codecs
+from videox2l.prefill.append import known_recordings
 from videox2l.prefill.ingest import wall_clock
-from videox2l.store import DEFAULT_CODECS, Archive
+from videox2l.store import Archive
 from videox2l.store.storage import Storage
 from videox2l.video import decode_chunks
 
 # A task a block: enough to keep any cluster planning, without thousands of tasks for thousands of clips.
 _PLAN_BLOCKS = 1000
 
-# A two-hour 4K film may take minutes to be indexed, and a far keyframe to be decoded from; a hang takes for ever.
-DECODE_TIMEOUT_S = 900.0
-
 
 def ingest(
     sources: Sequence[str | Path],
     archive_url: str | Path,
+    settings: IngestSettings | None = None,
     *,
-    model: str = TINY,
-    sampling: SamplingConfig | None = None,
-    compression: CompressionConfig | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    prefill_actors: int = 1,
-    gpus_per_actor: float | None = None,
-    cpus_per_actor: float = 1,
-    decode_timeout_s: float = DECODE_TIMEOUT_S,
-    decoder: Decoder = decode_chunks,
-    on_progress: OnProgress | None = None,
     storage_options: Mapping[str, Any] | None = None,
     ledger: str | Path | None = None,
-    codecs: Mapping[Level, str] = DEFAULT_CODECS,
-    append: bool = False,
-    append_to: str | None = None,
-    replace: bool = False,
-    recorded_at: str | None = None,
+    decoder: Decoder = decode_chunks,
+    on_progress: OnProgress | None = None,
     dry_run: bool = False,
 ) -> IngestSummary:
     """Prefill many videos on Ray and commit each to an archive, which is made if there is none.
@@ -86,73 +68,58 @@ def ingest(
 
     :param sources: files, URLs, folders, globs or lists; see :func:`~pipelines.ingest.sources.expand_sources`.
     :param archive_url: a folder or any fsspec URL; ``storage_options`` go to its file system.
-    :param model: as for :func:`videox2l.load_model`, and so are ``dtype`` and ``device``. Paths must exist on all
-        machines. The default device is a GPU if the cluster has one when the job starts.
-    :param compression: the default is the model's own.
-    :param prefill_actors: processes that hold the model. Each takes ``gpus_per_actor`` (default: 1 on CUDA, 0 on a CPU)
-        and ``cpus_per_actor``; on a CPU the latter, rounded up, is also its number of threads.
-    :param decode_timeout_s: longest time in seconds that a decoding process may yield nothing before its video fails.
+    :param ledger: a local file that gets a copy of the ledger, line by line.
     :param decoder: how frames are decoded, in place of :func:`videox2l.video.decode_chunks`.
     :param on_progress: called with every :data:`~pipelines.ingest.events.Event`.
-    :param ledger: a local file that gets a copy of the ledger, line by line.
-    :param codecs: how each level is stored; see :mod:`videox2l.kv.codecs`.
-    :param append: continue the indexes of recordings that have grown, known by their path or URL, without prefilling
-        their past again; see :func:`videox2l.prefill.append_video`. Other videos are ingested as always.
-    :param append_to: the one video given continues this one of the archive, whatever its path was.
-    :param replace: videos that are in the archive are ingested again, in place of their indexes made by this model.
-    :param recorded_at: wall-clock time of the one video's beginning, ISO 8601 with its offset from UTC.
     :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes; nothing is written.
-    :raises ConfigError: nothing is found under ``sources``, or an impossible setting.
+    :raises ConfigError: nothing is found under ``sources``, or a setting that they do not allow.
     :raises ModelError: no such model, or a damaged checkpoint. Like the next, before anything is started.
     :raises ArchiveError: the archive cannot be opened, made, or written.
     :raises KeyboardInterrupt: stopped by Ctrl-C; unfinished videos have left nothing behind.
     """
-    _check(prefill_actors, cpus_per_actor, decode_timeout_s)
-    check_codecs(codecs)
-    append = append or append_to is not None
+    settings = settings or IngestSettings()
     began = time.monotonic()
     videos = expand_sources(sources)
-    sampling = sampling or SamplingConfig()
-    _check_single(videos, append_to=append_to, recorded_at=recorded_at)
-    recorded_at = None if recorded_at is None else wall_clock(recorded_at)
-    if append and replace:
-        raise ConfigError("an index is either continued or replaced: give append or replace, not both")
-    if append:
-        check_settings(sampling, codecs)
+    settings.check_sources(len(videos))
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
 
-    with ray_cluster(prefill_actors, cpus_per_actor), quiet_ray_data(), running_tracker() as tracker:
-        choice = ModelChoice(model, device or _default_device(), dtype)
-        gpus = gpus_per_actor if gpus_per_actor is not None else float(choice.device.startswith("cuda"))
-        facts = model_facts(choice, sampling, compression, codecs, gpus=gpus)
-        recordings = _recordings(archive, videos, facts.spec.index_fp, append_to) if append else {}
+    with (
+        ray_cluster(settings.prefill_actors, settings.cpus_per_actor),
+        quiet_ray_data(),
+        running_tracker() as tracker,
+    ):
+        choice = ModelChoice(settings.model, settings.device or _default_device(), settings.dtype)
+        on_gpu = float(choice.device.startswith("cuda"))
+        gpus = settings.gpus_per_actor if settings.gpus_per_actor is not None else on_gpu
+        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, gpus=gpus)
         job = Job(
             archive,
             choice,
             facts,
-            sampling,
+            settings.sampling,
             dry_run,
             decoder,
-            decode_timeout_s,
-            replace=replace,
-            recorded_at=recorded_at,
-            recordings=recordings,
+            settings.decode_timeout_s,
+            replace=settings.replace,
+            recorded_at=None if settings.recorded_at is None else wall_clock(settings.recorded_at),
+            recordings=_recordings(archive, videos, facts.spec.index_fp, settings),
         )
 
         dataset = ray.data.from_items(
             [{"source": video} for video in videos], override_num_blocks=min(len(videos), _PLAN_BLOCKS)
         ).map(plan_row, fn_kwargs={"job": job, "tracker": tracker}, num_cpus=PLAN_CPUS)
         if not dry_run:
+            threads = math.ceil(settings.cpus_per_actor)
             dataset = dataset.map(
                 PrefillStage,
-                fn_constructor_kwargs={"job": job, "tracker": tracker, "threads": math.ceil(cpus_per_actor)},
-                compute=_actor_pool(prefill_actors, len(videos)),
-                num_cpus=cpus_per_actor,
+                fn_constructor_kwargs={"job": job, "tracker": tracker, "threads": threads},
+                compute=_actor_pool(settings.prefill_actors, len(videos)),
+                num_cpus=settings.cpus_per_actor,
                 num_gpus=gpus,
             )
 
         storage, run_id = Storage(archive_url, storage_options), new_run_id()
-        log = None if dry_run else Ledger(storage, run_id, _settings(job), Path(ledger) if ledger else None)
+        log = None if dry_run else Ledger(storage, run_id, _about(job, settings), Path(ledger) if ledger else None)
         rows: dict[str, IngestRow] = {}
 
         def hear(event: Event) -> None:
@@ -171,25 +138,24 @@ def ingest(
     return IngestSummary(run_id, storage.url, ordered, time.monotonic() - began, log.url if log else "")
 
 
-def _settings(job: Job) -> dict[str, Any]:
-    """What a ledger says about its run."""
+def _about(job: Job, settings: IngestSettings) -> dict[str, Any]:
+    """What a ledger says about its run: when, and with which settings in effect."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": job.model.name,
         "model_fingerprint": job.facts.spec.model_fingerprint,
         "index_fp": job.facts.spec.index_fp,
-        "sampling": to_dict(job.sampling),
-        "compression": to_dict(job.facts.compression),
-        "codecs": dict(job.facts.spec.codecs),
+        "settings": settings.to_dict() | {"compression": to_dict(job.facts.compression), "device": job.model.device},
     }
 
 
-def _recordings(archive: Archive | None, videos: Sequence[str], index_fp: str, append_to: str | None) -> dict[str, str]:
+def _recordings(
+    archive: Archive | None, videos: Sequence[str], index_fp: str, settings: IngestSettings
+) -> dict[str, str]:
     """The stored videos that ``videos`` may continue, by their path or URL."""
-    if archive is None:
+    if archive is None or not settings.continues:
         return {}
-    if append_to is not None:
-        return {source_url(videos[0]): archive.resolve(append_to)}
+    if settings.append_to is not None:
+        return {source_url(videos[0]): archive.resolve(settings.append_to)}
     known, wanted = known_recordings(archive, index_fp), {source_url(video) for video in videos}
     return {url: video_id for url, video_id in known.items() if url in wanted}
 
@@ -215,18 +181,3 @@ def _open_archive(url: str | Path, storage_options: Mapping[str, Any] | None, *,
 
 def _default_device() -> str:
     return "cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu"
-
-
-def _check_single(videos: Sequence[str], **given: str | None) -> None:
-    for name, value in given.items():
-        if value is not None and len(videos) > 1:
-            raise ConfigError(f"{name} belongs to one video, but {len(videos)} were given: ingest them one by one")
-
-
-def _check(prefill_actors: int, cpus_per_actor: float, decode_timeout_s: float) -> None:
-    if prefill_actors < 1:
-        raise ConfigError(f"prefill_actors must be at least 1, got {prefill_actors}")
-    if not (math.isfinite(cpus_per_actor) and cpus_per_actor > 0):
-        raise ConfigError(f"cpus_per_actor must be above 0, got {cpus_per_actor}")
-    if not (math.isfinite(decode_timeout_s) and decode_timeout_s > 0):
-        raise ConfigError(f"decode_timeout_s must be above 0 seconds, got {decode_timeout_s}")

@@ -14,7 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines.ingest import ChunkDone, Event, IngestSummary, JobStarted, RowFinished, VideoPlanned, ingest
+from pipelines.ingest import (
+    ChunkDone,
+    Event,
+    IngestSettings,
+    IngestSummary,
+    JobStarted,
+    RowFinished,
+    VideoPlanned,
+    ingest,
+)
 from tests.ray.decoders import killed_by_some, slow
 from tests.unit.prefill.recordings import content, record
 from tests.unit.video.clips import regular
@@ -31,13 +40,19 @@ SAMPLING = SamplingConfig(fps=10)
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)
 
 
+# What belongs to a call; everything else is a setting.
+_CALL = {"decoder", "dry_run", "ledger", "on_progress", "storage_options"}
+
+
 @pytest.fixture
 def run(ray_cluster: None, random_checkpoint: Path, tmp_path: Path):
     """``ingest`` with everything filled in that the tests share."""
 
     def run(sources: Sequence[str | Path], **options: object) -> IngestSummary:
-        settings = {"model": str(random_checkpoint), "sampling": SAMPLING, "compression": COMPRESSION, "device": "cpu"}
-        return ingest(sources, options.pop("archive", tmp_path / "archive"), **(settings | options))
+        archive = options.pop("archive", tmp_path / "archive")
+        call = {name: options.pop(name) for name in _CALL & options.keys()}
+        shared = {"model": str(random_checkpoint), "sampling": SAMPLING, "compression": COMPRESSION, "device": "cpu"}
+        return ingest(sources, archive, IngestSettings(**(shared | options)), **call)
 
     return run
 
@@ -85,7 +100,7 @@ def _check_ledger(archive: Path, summary: IngestSummary) -> None:
     assert Path(summary.ledger) == archive / "runs" / f"{summary.run_id}.jsonl"
     head, *lines = [json.loads(line) for line in Path(summary.ledger).read_text().splitlines()]
     assert head["run"] == summary.run_id
-    assert head["sampling"]["fps"] == 10
+    assert head["settings"]["sampling"]["fps"] == 10
     assert {line["source"]: line["status"] for line in lines} == {row.source: row.status for row in summary.rows}
 
 

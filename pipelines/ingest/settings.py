@@ -1,0 +1,85 @@
+"""What an operator can turn about an ingest, in one place: what the command line, a YAML file and the ledger hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from videox2l.config import CompressionConfig, SamplingConfig, to_dict
+from videox2l.errors import ConfigError
+from videox2l.kv import Level
+from videox2l.models.registry import TINY
+from videox2l.prefill.append import check_settings
+from videox2l.prefill.chunks import check_codecs
+from videox2l.prefill.ingest import wall_clock
+from videox2l.store import DEFAULT_CODECS
+
+# A two-hour 4K film may take minutes to be indexed, and a far keyframe to be decoded from; a hang takes for ever.
+DECODE_TIMEOUT_S = 900.0
+
+
+@dataclass(frozen=True)
+class IngestSettings:
+    """How videos are ingested. Impossible settings raise :class:`ConfigError` (or ``AppendError``) when it is made.
+
+    ``model``, ``device`` and ``dtype`` are as for :func:`videox2l.load_model`. Paths must exist on all machines. The
+    default device is a GPU if the cluster has one when the job starts.
+    ``compression``: the default is the model's own.
+    ``codecs``: how each level is stored; see :mod:`videox2l.kv.codecs`.
+    ``prefill_actors``: processes that hold the model. Each takes ``gpus_per_actor`` (default: 1 on CUDA, 0 on a CPU)
+    and ``cpus_per_actor``; on a CPU the latter, rounded up, is also its number of threads.
+    ``decode_timeout_s``: longest time in seconds that a decoding process may yield nothing before its video fails.
+    ``append``: continue the indexes of recordings that have grown, known by their path or URL, without prefilling their
+    past again; see :func:`videox2l.prefill.append_video`. Other videos are ingested as always.
+    ``append_to``: the one video given continues this one of the archive, whatever its path was.
+    ``replace``: videos that are in the archive are ingested again, in place of their indexes made by this model.
+    ``recorded_at``: wall-clock time of the one video's beginning, ISO 8601 with its offset from UTC.
+    """
+
+    model: str = TINY
+    device: str | None = None
+    dtype: str | None = None
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    compression: CompressionConfig | None = None
+    codecs: Mapping[Level, str] = field(default_factory=lambda: DEFAULT_CODECS)
+    prefill_actors: int = 1
+    gpus_per_actor: float | None = None
+    cpus_per_actor: float = 1
+    decode_timeout_s: float = DECODE_TIMEOUT_S
+    append: bool = False
+    append_to: str | None = None
+    replace: bool = False
+    recorded_at: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefill_actors < 1:
+            raise ConfigError(f"prefill_actors must be at least 1, got {self.prefill_actors}")
+        for name in ("cpus_per_actor", "decode_timeout_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be above 0, got {value}")
+        check_codecs(self.codecs)
+        if self.recorded_at is not None:
+            wall_clock(self.recorded_at)
+        if self.continues and self.replace:
+            raise ConfigError("an index is either continued or replaced: give append or replace, not both")
+        if self.continues:
+            check_settings(self.sampling, self.codecs)
+
+    @property
+    def continues(self) -> bool:
+        """Whether recordings that have grown are continued."""
+        return self.append or self.append_to is not None
+
+    def check_sources(self, videos: int) -> None:
+        """Raise :class:`ConfigError` if a setting belongs to one video, but there are several."""
+        for name in ("append_to", "recorded_at"):
+            if getattr(self, name) is not None and videos > 1:
+                raise ConfigError(f"{name} belongs to one video, but {videos} were given: ingest them one by one")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return to_dict(dataclasses.replace(self, codecs=dict(self.codecs)))
