@@ -2,8 +2,9 @@
 
 ::
 
-    sources ─▶ plan (tasks: hash, skip what is committed, cut into chunks) ─▶ prefill (actors with the model) ─▶ rows
-                                                                               ▲ frames, in order, from decode tasks
+    sources, longest first
+       └─▶ plan (tasks: hash, skip what is committed, cut into chunks)
+              └─▶ prefill (actors with the model; frames come in order from decode tasks) ─▶ rows
 
 The unit that moves is a video, because prefill is a recurrence over its chunks and Ray Data does not keep rows of one
 video on one actor. Frames come to the actor from tasks of their own; KVs go from the actor straight to the archive.
@@ -29,6 +30,7 @@ from pipelines.ingest.follow import follow
 from pipelines.ingest.job import Decoder, Job, ModelChoice
 from pipelines.ingest.ledger import Ledger, new_run_id
 from pipelines.ingest.model import model_facts
+from pipelines.ingest.order import longest_first
 from pipelines.ingest.plan import PLAN_CPUS, plan_row
 from pipelines.ingest.prefill import PrefillStage
 from pipelines.ingest.rows import IngestRow
@@ -106,7 +108,7 @@ def ingest(
         )
 
         dataset = ray.data.from_items(
-            [{"source": video} for video in videos], override_num_blocks=min(len(videos), _PLAN_BLOCKS)
+            [{"source": video} for video in longest_first(videos, str)], override_num_blocks=min(len(videos), _PLAN_BLOCKS)
         ).map(plan_row, fn_kwargs={"job": job, "tracker": tracker}, num_cpus=PLAN_CPUS)
         if not dry_run:
             threads = math.ceil(settings.cpus_per_actor)
