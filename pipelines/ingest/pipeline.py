@@ -108,7 +108,8 @@ def ingest(
         )
 
         dataset = ray.data.from_items(
-            [{"source": video} for video in longest_first(videos, str)], override_num_blocks=min(len(videos), _PLAN_BLOCKS)
+            [{"source": video} for video in longest_first(videos, str)],
+            override_num_blocks=min(len(videos), _PLAN_BLOCKS),
         ).map(plan_row, fn_kwargs={"job": job, "tracker": tracker}, num_cpus=PLAN_CPUS)
         if not dry_run:
             threads = math.ceil(settings.cpus_per_actor)
