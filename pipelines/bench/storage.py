@@ -249,7 +249,7 @@ class _Arrow:
 
 
 class _Fetcher:
-    """Ours: obstore with retries, hedging and deadlines, in an event loop of its own."""
+    """Ours: urllib3 in threads, with retries, hedging and deadlines, in an event loop of its own."""
 
     def __init__(self, storage: Storage, _: str) -> None:
         self._storage = storage
@@ -270,9 +270,20 @@ class _Obstore:
     """obstore alone, with its own retries."""
 
     def __init__(self, storage: Storage, _: str) -> None:
-        from videox2l.store.range_sources import s3_store
+        from obstore.store import S3Store
 
-        self._store = s3_store(storage)
+        meta = storage.fs.s3.meta
+        bucket, _, prefix = storage.root.partition("/")
+        self._store = S3Store(
+            bucket,
+            prefix=prefix or None,
+            endpoint=meta.endpoint_url,
+            region=meta.region_name or "us-east-1",
+            access_key_id=storage.fs.key,
+            secret_access_key=storage.fs.secret,
+            virtual_hosted_style_request=False,
+            client_options={"allow_http": meta.endpoint_url.startswith("http:")},
+        )
         self._loop = asyncio.new_event_loop()
 
     def read(self, ranges: Sequence[Range], concurrency: int) -> list[Data]:
