@@ -38,7 +38,7 @@ class Effort:
     """Sizes of the evaluation. ``clips`` per length, ``questions`` per clip and kind group; ``files``: real videos."""
 
     scenes: tuple[int, ...] = (4, 8, 16, 32, 64)
-    clips: int = 6
+    clips: int = 24
     questions: int = 12
     files: int = 3
     file_scenes: tuple[int, ...] = (8, 16, 64)
