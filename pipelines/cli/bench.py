@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from pipelines.cli import options
+from pipelines.cli.bench_prefill import prefill
 from pipelines.cli.bench_storage import local, storage
 
 bench = typer.Typer(name="bench", help="Measure parts of the system on this machine.", no_args_is_help=True)
@@ -52,3 +53,4 @@ def codecs(
 
 bench.command()(storage)
 bench.command()(local)
+bench.command()(prefill)

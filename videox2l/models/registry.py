@@ -15,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
 from videox2l.models.protocol import KVCompressibleModel
+from videox2l.models.video_xl.attention import SDPA, use_attention
 from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
 TINY = "tiny"
@@ -45,18 +46,38 @@ _HUB_FILES = ("*.json", "*.safetensors", "*.txt")
 
 
 def load_model(
-    name: str = TINY, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    name: str = TINY,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    attention: str = SDPA,
 ) -> KVCompressibleModel:
     """Load a model for inference.
 
     ``name`` is ``tiny``, a checkpoint folder, or a hub id ``owner/model``, optionally with a subfolder
     (``sy1998/Video_XL/VideoXL_weight_8``). ``device`` defaults to a GPU if there is one; ``dtype`` to bfloat16 there
-    and float32 on a CPU. Raises :class:`UnknownModelError` or :class:`CheckpointError`.
+    and float32 on a CPU. ``attention`` is one of :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
+    :class:`UnknownModelError`, :class:`CheckpointError`, or :class:`ModelError` for an attention that cannot run.
     """
-    chosen_device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    chosen_dtype = _dtype(dtype, chosen_device)
+    chosen_device, chosen_dtype = placement(device, dtype)
     folder = find_checkpoint(name)
-    return _backend(folder, name).load(folder, name=name, device=chosen_device, dtype=chosen_dtype)
+    model = _backend(folder, name).load(folder, name=name, device=chosen_device, dtype=chosen_dtype)
+    use_attention(model.decoder, attention)
+    return model
+
+
+def placement(device: str | torch.device | None, dtype: str | torch.dtype | None) -> tuple[torch.device, torch.dtype]:
+    """Where a model goes, by the rules of :func:`load_model`.
+
+    :raises ConfigError: there is no such device or dtype.
+    """
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ConfigError(f"no device {device!r}: give cpu, cuda, or cuda:1 for the second GPU") from None
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"{device!r} is asked for, but PyTorch {torch.__version__} finds no GPU here")
+    return chosen, _dtype(dtype, chosen)
 
 
 def default_compression(name: str = TINY) -> CompressionConfig:

@@ -1,12 +1,53 @@
-"""Attention of a window's queries over the memory in front of it and, causally, over the window itself."""
+"""Attention of a window's queries over the memory in front of it and, causally, over the window itself.
+
+Which kernel runs is the language model's own setting (:func:`use_attention`): SDPA unless told otherwise, or one of the
+flash-attention packages through transformers' interface. Flash-attention aligns its causal mask to the lower right
+corner by itself, which is what a window behind a memory needs.
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention.bias import CausalBias, causal_lower_right
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
+
+from videox2l.errors import ModelError
 
 WindowMask = torch.Tensor | CausalBias | None
+
+SDPA = "sdpa"
+FLASH = ("flash_attention_2", "flash_attention_3")
+"""From the packages flash-attn and flash-attn-3, or from their builds on the Hub where ``kernels`` is installed."""
+
+ATTENTION = (SDPA, *FLASH)
+
+# Built into transformers, but they want a mask of their own kind, which nothing here makes.
+_UNSUPPORTED = ("eager", "flex_attention")
+
+
+def use_attention(language_model: PreTrainedModel, name: str) -> None:
+    """Let prefill, and questions on this decoder, run attention with ``name``, one of :data:`ATTENTION`.
+
+    What was registered with transformers' ``AttentionInterface`` works too, if it aligns ``is_causal`` to the lower
+    right corner. Flash kernels need a GPU; where this was written there was none to run them on.
+
+    :raises ModelError: there is no such implementation, it is not installed, or it cannot run this model.
+    """
+    dtype = str(language_model.dtype).removeprefix("torch.")
+    if name in _UNSUPPORTED:
+        raise ModelError(f"attention {name!r} cannot run a prefill: use {', '.join(ATTENTION)}")
+    if name in FLASH and (language_model.device.type != "cuda" or dtype == "float32"):
+        raise ModelError(
+            f"{name} needs a GPU and bfloat16 or float16, but the model is in {dtype} on {language_model.device}: "
+            f"use {SDPA} there"
+        )
+    try:
+        language_model.set_attn_implementation(name)
+    except (ImportError, ValueError, OSError) as error:
+        raise ModelError(f"attention {name!r} cannot be used ({error}); {SDPA} always can") from error
 
 
 def window_mask(window: int, memory: int, device: torch.device) -> WindowMask:
@@ -19,16 +60,44 @@ def window_mask(window: int, memory: int, device: torch.device) -> WindowMask:
     if memory == 0:
         return None
     if device.type == "cuda":
-        return causal_lower_right(window, memory + window)
+        bias = causal_lower_right(1, 1)
+        # Its constructor would reserve 8 * window * (memory + window) bytes of the host, gigabytes for a long video,
+        # that nothing reads: as a subclass of Tensor it takes these numbers for a shape.
+        bias.seq_len_q, bias.seq_len_kv = window, memory + window
+        return bias
     return torch.ones(window, memory + window, dtype=torch.bool, device=device).tril(memory)
 
 
 def attend(
-    queries_BQTD: torch.Tensor, keys_BHTD: torch.Tensor, values_BHTD: torch.Tensor, mask: WindowMask, scale: float
+    attention: Qwen2Attention,
+    queries_BQTD: torch.Tensor,
+    keys_BHTD: torch.Tensor,
+    values_BHTD: torch.Tensor,
+    mask: WindowMask,
 ) -> torch.Tensor:
-    """Grouped-query attention; returns [B, T, Q·D]. Q must be a multiple of H."""
-    grouped = queries_BQTD.shape[1] != keys_BHTD.shape[1]
+    """Grouped-query attention of one layer; returns [B, T, Q·D]. Q must be a multiple of H.
+
+    ``mask`` comes from :func:`window_mask`; implementations of transformers' interface align themselves.
+    """
+    name = attention.config._attn_implementation
+    if name not in (None, SDPA, *_UNSUPPORTED):
+        run = ALL_ATTENTION_FUNCTIONS[name]
+        out_BTQD, _ = run(
+            attention, queries_BQTD, keys_BHTD, values_BHTD, None, scaling=attention.scaling, is_causal=True
+        )
+        return out_BTQD.flatten(2)
+    if isinstance(mask, CausalBias) and queries_BQTD.dtype == torch.float32:
+        # Flash kernels are for half precision, and the memory-efficient one wants as many KV heads as query heads;
+        # left alone SDPA would write down all scores: Q * window * (memory + window) numbers.
+        groups = queries_BQTD.shape[1] // keys_BHTD.shape[1]
+        keys_BHTD, values_BHTD = (kv.repeat_interleave(groups, dim=1) for kv in (keys_BHTD, values_BHTD))
     out_BQTD = F.scaled_dot_product_attention(
-        queries_BQTD, keys_BHTD, values_BHTD, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+        queries_BQTD,
+        keys_BHTD,
+        values_BHTD,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=attention.scaling,
+        enable_gqa=queries_BQTD.shape[1] != keys_BHTD.shape[1],
     )
     return out_BQTD.transpose(1, 2).flatten(2)

@@ -105,7 +105,7 @@ def load_network(folder: Path, *, device: torch.device, dtype: torch.dtype) -> V
         seen |= shard.keys()
     _refuse_differences([checkpoint_name(name) for name in wanted.keys() - seen], unexpected, folder)
     network.language_model.tie_weights()
-    _rebuild_buffers(network, device)
+    rebuild_buffers(network, device)
     return network.eval().requires_grad_(False)
 
 
@@ -194,7 +194,7 @@ def _refuse_differences(missing: list[str], unexpected: list[str], folder: Path)
     raise CheckpointError("\n".join(lines))
 
 
-def _rebuild_buffers(network: nn.Module, device: torch.device) -> None:
+def rebuild_buffers(network: nn.Module, device: torch.device) -> None:
     """Compute the buffers that no checkpoint stores; building on the meta device left them without values."""
     for module in network.modules():
         if isinstance(module, Qwen2RotaryEmbedding):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
 from transformers import CLIPVisionModel, Qwen2ForCausalLM
 
+from videox2l.models.transfer import to_device
 from videox2l.models.video_xl.configuration import CLIP_MEAN, CLIP_STD, VideoXLConfig
 from videox2l.models.video_xl.vst import VSTs
 
@@ -32,17 +35,23 @@ class VideoXLNetwork(nn.Module):
 
     def visual_tokens(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
         """``[F, H, W, 3]`` uint8 RGB frames → ``[F * tokens_per_frame, hidden]``, frame by frame, row-major."""
+        frames_FHWC = to_device(frames_FHWC, next(self.projector.parameters()).device)
         batches = [self._encode(batch) for batch in frames_FHWC.split(VISION_BATCH_FRAMES)]
         return torch.cat(batches).flatten(0, 1)
 
     def _encode(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
-        weight = next(self.projector.parameters())
-        mean_C, std_C = torch.tensor(CLIP_MEAN), torch.tensor(CLIP_STD)
-        pixels_FHWC = (frames_FHWC.float().cpu() / 255 - mean_C) / std_C
-        pixels_FCHW = pixels_FHWC.permute(0, 3, 1, 2).to(weight)
+        mean_C, std_C = _pixel_statistics(frames_FHWC.device)
+        pixels_FHWC = (frames_FHWC.float() / 255 - mean_C) / std_C
+        pixels_FCHW = pixels_FHWC.permute(0, 3, 1, 2).to(next(self.projector.parameters()))
         hidden = self.vision_tower(pixels_FCHW, output_hidden_states=True).hidden_states[self.config.vision_layer]
         features_FPN = self.projector(hidden[:, 1:])  # row 0 is the class token
         side = int(features_FPN.shape[1] ** 0.5)
         grid_FNHW = features_FPN.transpose(1, 2).unflatten(2, (side, side))
         pooled_FNHW = nn.functional.avg_pool2d(grid_FNHW, self.config.pool_stride)
         return pooled_FNHW.flatten(2).transpose(1, 2)
+
+
+@cache  # made anew for every batch, each would be a copy that the GPU's queue waits for
+@torch.inference_mode(False)
+def _pixel_statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor(CLIP_MEAN, device=device), torch.tensor(CLIP_STD, device=device)
