@@ -16,7 +16,8 @@ import torch
 from pipelines.bench.flops import matrix_peak, prefill_flops, synchronize
 from pipelines.bench.peak_memory import peak_bytes, reset_peak
 from videox2l.config import CompressionConfig, to_dict
-from videox2l.kv import ChunkKV, Level
+from videox2l.kv import ChunkKV
+from videox2l.models.laps import Laps
 from videox2l.models.memory import PROMPT_TOKENS, Workload, check_fits, required_bytes
 from videox2l.models.transfer import HostCopies
 from videox2l.models.video_xl.network import VideoXLNetwork
@@ -203,34 +204,3 @@ def _start(network: VideoXLNetwork, work: Workload) -> VideoXLPrefill:
     prefill = VideoXLPrefill(network.language_model, network.vst, prompt_T, work.compression)
     prefill.expect(work.chunks, work.raw_tokens)
     return prefill
-
-
-class Laps:
-    """Seconds between marks, by the name of the later one; on a GPU by its own clock, without waiting for it."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.current_stream(device) if device.type == "cuda" else None
-        self._marks: list[tuple[str | None, Any]] = []
-
-    def begin(self) -> None:
-        """What follows is of the next part; what came before, of none."""
-        self._marks.append((None, self._now()))
-
-    def end(self, part: str | Level) -> None:
-        """A part ends here, and the next begins."""
-        self._marks.append((part, self._now()))
-
-    def seconds(self) -> dict[str, float]:
-        """Waits for the GPU."""
-        if self._stream is not None:
-            self._stream.synchronize()
-        total: dict[str, float] = dict.fromkeys(PARTS, 0.0)
-        for (_, before), (part, after) in zip(self._marks, self._marks[1:], strict=False):
-            if part is not None:
-                total[part] += before.elapsed_time(after) / 1000 if self._stream is not None else after - before
-        return total
-
-    def _now(self) -> Any:
-        if self._stream is None:
-            return time.perf_counter()
-        return self._stream.record_event(torch.cuda.Event(enable_timing=True))

@@ -6,7 +6,7 @@ The split is deliberate: *prefill* is each backend's own (that is where models d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,9 +58,15 @@ class PrefillState:
 class Prefill(Protocol):
     """The running prefill of one video; holds all of its state."""
 
+    after_pass: Callable[[Level], None]
+    """Called behind each pass over a chunk, for whoever measures. A GPU may still be computing then."""
+
     @property
     def prompt(self) -> KV:
         """KVs of the tokens in front of the video, uncompressed."""
+
+    def expect(self, chunks: int, raw_tokens: int) -> None:
+        """Make room for a video of ``chunks`` in all, none of more than ``raw_tokens`` visual tokens. Optional."""
 
     def memory_tokens(self, level: Level) -> int:
         """Tokens that this level's pass has kept so far, the prompt included: the next chunk's first position."""

@@ -1,0 +1,219 @@
+"""What rank processes run: the library's own calls, on every rank alike, with plain values in and out."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import DynamicCache
+
+from tests.archives import COMPRESSION, random_chunks
+from videox2l.answering import Answer
+from videox2l.answering.decode import generate
+from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
+from videox2l.errors import TruncatedVideoError
+from videox2l.identity import VideoIdentity
+from videox2l.kv import KV, ChunkKV, MixedKV, mix
+from videox2l.models import KVCompressibleModel, PrefillState, RelevanceHeads, load_model
+from videox2l.models.cache import to_cache
+from videox2l.parallel import (
+    Ranks,
+    ShardedVideoXL,
+    ask_over_ranks,
+    load_model_offloaded,
+    load_share,
+    prefill_over_ranks,
+    resident_over_ranks,
+)
+from videox2l.prefill import index_spec, prefill_chunks
+from videox2l.selection import QuestionContext
+from videox2l.selection.select import SCORERS
+from videox2l.store import Archive
+from videox2l.video import DecodedChunk
+
+CHUNKS = 4
+QUESTION = "What happens?"
+
+
+@functools.cache
+def share(checkpoint: Path, ranks: Ranks, dtype: str = "float32") -> ShardedVideoXL:
+    return load_share(str(checkpoint), ranks, dtype)
+
+
+def load(checkpoint: Path) -> KVCompressibleModel:
+    """The same on one device."""
+    return load_model(str(checkpoint), device="cpu")
+
+
+def placement(ranks: Ranks, checkpoint: Path) -> tuple[int, range, range]:
+    """Which heads a rank has."""
+    model = share(checkpoint, ranks)
+    return model.network.vst.kv_heads, range(model.head_range.start, model.head_range.stop), model.query_heads
+
+
+def frequencies(ranks: Ranks, checkpoint: Path, dtype: str) -> torch.Tensor:
+    return share(checkpoint, ranks, dtype).decoder.model.rotary_emb.inv_freq
+
+
+def prefill(ranks: Ranks, checkpoint: Path, dtype: str = "float32") -> tuple[KV, list[ChunkKV]]:
+    return prefill_with(share(checkpoint, ranks, dtype))
+
+
+def prefill_with(model: KVCompressibleModel) -> tuple[KV, list[ChunkKV]]:
+    """Both levels of a random video, vision tower included."""
+    running = model.start_prefill(COMPRESSION)
+    kvs = []
+    for item in random_chunks(model, CHUNKS):
+        tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
+        kvs.append(dict(running.append(tokens_TN, last=item.chunk.index == CHUNKS - 1)))
+    return running.prompt, kvs
+
+
+def resume(ranks: Ranks, checkpoint: Path, prompt: KV, kvs: Sequence[ChunkKV]) -> list[ChunkKV]:
+    """The chunks behind those of ``kvs``, which hold all heads."""
+    model = share(checkpoint, ranks)
+    running = model.start_prefill(COMPRESSION, PrefillState(prompt, kvs))
+    rest = list(random_chunks(model, CHUNKS))[len(kvs) :]
+    tokens = [model.encode_frames(torch.from_numpy(item.frames_FHWC)) for item in rest]
+    return [dict(running.append(piece, last=piece is tokens[-1])) for piece in tokens]
+
+
+def answer(ranks: Ranks, checkpoint: Path, parts: Sequence[KV]) -> tuple[torch.Tensor, list[int]]:
+    """``parts`` hold all heads: the prompt's KVs and one for each chunk."""
+    model = share(checkpoint, ranks)
+    return answer_with(model, [model.own_heads(part) for part in parts])
+
+
+@torch.inference_mode()
+def answer_with(model: KVCompressibleModel, parts: Sequence[KV]) -> tuple[torch.Tensor, list[int]]:
+    """Logits of every question token ``[T, V]``, and greedy tokens."""
+    ids = model.question_ids(QUESTION)
+    logits_TV = model.decoder(torch.tensor([ids]), past_key_values=_cache(model, parts)).logits[0]
+    tokens = generate(model.decoder, ids, _cache(model, parts), GenerationConfig(max_new_tokens=12), frozenset())
+    return logits_TV, list(tokens)
+
+
+def _cache(model: KVCompressibleModel, parts: Sequence[KV]) -> DynamicCache:
+    return to_cache(_mixed(model, parts))
+
+
+@torch.inference_mode()
+def _mixed(model: KVCompressibleModel, parts: Sequence[KV]) -> MixedKV:
+    return mix(parts[0], parts[1:], lambda count, dtype: model.rope_tables(0, count, dtype))
+
+
+def scores(ranks: Ranks, checkpoint: Path, parts: Sequence[KV], heads: RelevanceHeads | None) -> list[float]:
+    model = share(checkpoint, ranks)
+    return scores_with(model, [model.own_heads(part) for part in parts], heads)
+
+
+def scores_with(model: KVCompressibleModel, parts: Sequence[KV], heads: RelevanceHeads | None) -> list[float]:
+    before, model.relevance_heads = model.relevance_heads, heads
+    try:
+        return SCORERS["attention"](QuestionContext(model, model.question_ids(QUESTION), _mixed(model, parts)))
+    finally:
+        model.relevance_heads = before
+
+
+def ingest(ranks: Ranks, checkpoint: Path, archive: str, damaged: bool = False) -> None:
+    """Prefill a random video and commit it; ``damaged``: its decoder gives up after two chunks."""
+    model = share(checkpoint, ranks)
+    if not ranks.leads:
+        prefill_over_ranks(model, COMPRESSION, None, CHUNKS, None)
+        return
+    decoded = random_chunks(model, CHUNKS)
+    spec = index_spec(model, SamplingConfig(), COMPRESSION)
+    with Archive.open(archive, create=True).create_index(VIDEO, spec) as writer:
+        prefill_over_ranks(model, COMPRESSION, _give_up(decoded) if damaged else decoded, CHUNKS, writer)
+        writer.commit()
+
+
+def ingest_with(model: KVCompressibleModel, archive: str) -> None:
+    spec = index_spec(model, SamplingConfig(), COMPRESSION)
+    with Archive.open(archive, create=True).create_index(VIDEO, spec) as writer:
+        prefill_chunks(model, COMPRESSION, random_chunks(model, CHUNKS), CHUNKS, writer)
+        writer.commit()
+
+
+VIDEO = VideoIdentity("7" * 32, "random.mp4", "file:///videos/random.mp4", 1, "7" * 64)
+
+
+def _give_up(decoded: Sequence[DecodedChunk]):
+    for number, item in enumerate(decoded):
+        if number == 2:
+            raise TruncatedVideoError("random.mp4 ends after 20 s")
+        yield item
+
+
+def ask(
+    ranks: Ranks,
+    checkpoint: Path,
+    archives: Sequence[str],
+    selection: SelectionConfig | None = None,
+    generation: GenerationConfig | None = None,
+) -> Answer:
+    """Each rank reads an archive of its own."""
+    model = share(checkpoint, ranks)
+    reader = Archive.open(archives[ranks.rank]).open_index(VIDEO.video_id)
+    video = resident_over_ranks(model, reader)
+    generation = generation or GenerationConfig(max_new_tokens=12)
+    return dataclasses.replace(ask_over_ranks(model, video, QUESTION, selection, generation))
+
+
+class StubbornError(Exception):
+    """Cannot be pickled."""
+
+    def __init__(self, code: int, words: str) -> None:
+        super().__init__(f"{code}: {words}")
+
+
+def fail(ranks: Ranks, kind: str, error: Exception | None) -> str:
+    """Fail on one rank only."""
+
+    def raise_it() -> str:
+        raise error if error is not None else StubbornError(7, "out of order")
+
+    if kind == "lead":
+        return ranks.lead(raise_it)
+    if kind == "result":
+        return ranks.lead(lambda: (part for part in "abc"))
+    return ranks.together(raise_it if ranks.rank == 1 else lambda: "fine")
+
+
+def wait_for_the_other(ranks: Ranks) -> None:
+    ranks.exchange("still there?")
+
+
+def plain_and_offloaded(ranks: Ranks, checkpoint: Path, dtype: str) -> tuple[Results, Results, int]:
+    """What both kinds of model make of a video and a question; and how many weights the latter keeps between calls.
+
+    In one process, as the kernels that a CPU chooses for bfloat16 differ from process to process.
+    """
+    plain = results(load_model(str(checkpoint), device="cpu", dtype=dtype))
+    model = load_model_offloaded(str(checkpoint), device="cpu", dtype=dtype)
+    return plain, results(model), sum(parameter.numel() for parameter in model.decoder.parameters())
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Of a random video and a question about it."""
+
+    prompt: KV
+    chunks: list[ChunkKV]
+    logits_TV: torch.Tensor
+    tokens: list[int]
+    scores: list[float]
+
+
+def results(model: KVCompressibleModel) -> Results:
+    prompt, chunks = prefill_with(model)
+    parts = [prompt, *(kvs["high"] for kvs in chunks)]
+    heads = RelevanceHeads(((1, 3), (2, 0)))
+    return Results(prompt, chunks, *answer_with(model, parts), scores_with(model, parts, heads))
+
+
+def offload_to(ranks: Ranks, checkpoint: Path, where: str) -> None:
+    load_model_offloaded(str(checkpoint), offload=where, device="cpu")
