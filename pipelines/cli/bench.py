@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from pipelines.cli import options
+from pipelines.cli.bench_ingest import ingest
 from pipelines.cli.bench_prefill import prefill
 from pipelines.cli.bench_storage import local, storage
 
@@ -54,3 +55,4 @@ def codecs(
 bench.command()(storage)
 bench.command()(local)
 bench.command()(prefill)
+bench.command()(ingest)

@@ -1,19 +1,34 @@
 """``videox2l ingest``: videos into an archive, on Ray Data."""
 
+# ruff: noqa: ARG001 -- most options are settings, which are taken from the context together with those of a file
+
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli import options
+from pipelines.cli import options, output, status
+
+
+class ProgressStyle(Enum):
+    """How progress is shown, on standard error."""
+
+    auto = "auto"
+    bars = "bars"
+    lines = "lines"
+    json = "json"
+    none = "none"
 
 
 def ingest(
+    context: typer.Context,
     sources: Annotated[
-        list[str],
-        typer.Argument(help="Video files, folders, globs, or a list file (.txt, .csv, .jsonl) that names them."),
-    ],
+        list[str] | None,
+        typer.Argument(help="Video files, folders, globs, or a list (.txt, .csv, .jsonl, .parquet) of them."),
+    ] = None,
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     model: options.Model = "tiny",
     fps: options.Fps = 1.0,
@@ -46,61 +61,76 @@ def ingest(
         str | None,
         typer.Option(help="With one video: when it begins, such as 2026-05-01T09:00:00+02:00.", metavar="ISO8601"),
     ] = None,
+    retry_quarantined: Annotated[
+        bool, typer.Option("--retry-quarantined", help="Try videos again that failed by their own fault before.")
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings in a YAML file, under the names that --print-config shows. Options win."),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings in effect as YAML for --config, and do nothing.")
+    ] = False,
+    progress: Annotated[
+        ProgressStyle,
+        typer.Option(help="`bars` in a terminal, `lines` elsewhere, `json` lines for programs, or `none`."),
+    ] = ProgressStyle.auto,
+    progress_every: Annotated[
+        float, typer.Option(help="Seconds between two lines that say how far the job is.", metavar="SECONDS")
+    ] = 30.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but failures.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done and how large it gets.")] = False,
+    price_per_gb_month: Annotated[
+        float, typer.Option(help="With --dry-run: what storage costs, in dollars. Default: S3 Standard.", min=0)
+    ] = 0.023,
+    price_per_device_hour: Annotated[
+        float | None,
+        typer.Option(help="With --dry-run: price of a prefill actor's device. Default: 2.50 a GPU, 0.05 a CPU.", min=0),
+    ] = None,
     storage_options: options.StorageOptions = None,
 ) -> None:
     """Prefill videos and keep their KVs at two levels in an archive.
 
-    Videos that are in the archive with the same settings are skipped. A broken file is reported and the others go on;
-    the exit status is 1 if any failed.
+    Videos that are in the archive with the same settings are skipped. A broken file is reported and the others go on.
+    After an interruption the same command goes on where it stopped.
+
+    Exit status: 0 all done, 1 some videos failed, 2 wrong usage or settings (nothing was done), 3 the job could not
+    go on (run it again), 130 interrupted (likewise).
 
     `videox2l ingest lectures/ --archive s3://bucket/lectures --prefill-actors 4`
 
     `videox2l ingest "cam-*.mp4" --fps 0.5 --dry-run`
 
+    `videox2l ingest --config nightly.yaml --prefill-actors 8`
+
     `videox2l ingest camera.ts --append --recorded-at 2026-05-01T09:00:00+02:00`
     """
-    from rich.console import Console
-
-    from pipelines.ingest import IngestSettings
+    from pipelines.cli.settings import effective
     from pipelines.ingest import ingest as run_ingest
+    from pipelines.ingest.estimate import Prices
     from pipelines.ingest.progress import IngestProgress
-    from videox2l.config import SamplingConfig
-    from videox2l.kv import Level
-    from videox2l.store import DEFAULT_CODECS
+    from pipelines.ingest.yaml_settings import write_settings
 
-    ratios = options.compression(
-        model,
-        low_ratio=low_ratio,
-        high_ratio=high_ratio,
-        frames_per_chunk=frames_per_chunk,
-        edge_ratio=edge_ratio,
-        remainder=remainder,
-    )
-    given: dict[Level, str | None] = {"low": low_codec, "high": high_codec}
-    settings = IngestSettings(
-        model=model,
-        device=device,
-        dtype=dtype,
-        sampling=SamplingConfig(fps, frames, max_frames),
-        compression=ratios,
-        codecs={level: name or DEFAULT_CODECS[level] for level, name in given.items()},
-        prefill_actors=prefill_actors,
-        append=append,
-        append_to=append_to,
-        replace=replace,
-        recorded_at=recorded_at,
-    )
-    with IngestProgress() as show:
-        summary = run_ingest(
-            sources,
-            archive,
-            settings,
-            ledger=ledger,
-            dry_run=dry_run,
-            storage_options=storage_options,
-            on_progress=show,
-        )
-    Console().print(summary)
+    with status.job():
+        job = effective(context, config)
+        if print_config:
+            typer.echo(write_settings(job.settings, job.sources, job.archive), nl=False)
+            return
+        with IngestProgress(style="none" if quiet else progress.value, every_s=job.settings.progress_every_s) as show:
+            summary = run_ingest(
+                job.sources,
+                job.archive,
+                job.settings,
+                ledger=ledger,
+                dry_run=dry_run,
+                prices=Prices(price_per_gb_month, price_per_device_hour),
+                storage_options=storage_options,
+                on_progress=show,
+            )
+    if not quiet:
+        output.console().print(summary)
+    if summary.ledger and not quiet and progress is not ProgressStyle.json:
+        report = f"report: {summary.ledger.removesuffix('.jsonl')}.html"
+        output.notes().print(report, style="dim", soft_wrap=True, markup=False)
     if not summary.ok:
-        raise typer.Exit(1)
+        raise typer.Exit(status.SOME_FAILED)

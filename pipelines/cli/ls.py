@@ -37,7 +37,7 @@ def ls(
         row
         for video in Archive.open(archive, storage_options=storage_options).videos()
         for row in video.indexes
-        if name is None or fnmatch(row.name, name)
+        if name is None or any(fnmatch(known, name) for known in video.names)
     ]
     if as_json:
         output.print_json([_to_document(row) for row in rows])
@@ -45,9 +45,13 @@ def ls(
     table = output.table(
         "name", "id", "duration>", "chunks>", "low MiB>", "high MiB>", "codecs", "model", "created", "recorded at"
     )
+    # Most archives have none, and the table is wide already.
+    described = any(row.description.metadata for row in rows)
+    if described:
+        table.add_column("metadata")
     for row in rows:
         table.add_row(
-            output.plain(row.name),
+            output.plain(_called(row)),
             row.video_id[:12],
             output.clock(row.duration_s),
             str(row.chunks),
@@ -57,11 +61,20 @@ def ls(
             row.model_fingerprint[:12],
             row.created[:16].replace("T", " "),
             output.plain(row.recorded_at),
+            *([output.plain(output.words(row.description.metadata))] if described else []),
         )
     if rows:
         output.console().print(table)
     else:
         output.notes().print("no videos" if name is None else f"no video is called {output.plain(name)}")
+
+
+def _called(row: CatalogRow) -> str:
+    """The name and, in short, the other names; `show` has all of them."""
+    others = list(dict.fromkeys(also.name for also in row.other_names if also.name != row.name))
+    if len(others) > 1:
+        return f"{row.name}, also {others[0]} and {len(others) - 1} more"
+    return ", also ".join([row.name, *others])
 
 
 def _to_document(row: CatalogRow) -> dict[str, Any]:
@@ -83,6 +96,8 @@ def _to_document(row: CatalogRow) -> dict[str, Any]:
         "compression": json.loads(row.compression),
         "created": row.created,
         "recorded_at": row.recorded_at or None,
+        "metadata": json.loads(row.metadata),
+        "aliases": json.loads(row.aliases),
     }
 
 

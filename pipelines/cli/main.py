@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from pipelines.cli import output, status
 from pipelines.cli.ask import ask
 from pipelines.cli.bench import bench
-from pipelines.cli.bench_storage import storage
 from pipelines.cli.demo import demo
 from pipelines.cli.ingest import ingest
 from pipelines.cli.ls import du, ls
 from pipelines.cli.repair import repair
+from pipelines.cli.report import report
 from pipelines.cli.rm import gc, retain, rm
 from pipelines.cli.serve import serve
 from pipelines.cli.show import show
+from pipelines.cli.train import train
 from pipelines.cli.train_tiny import train_tiny
 from pipelines.cli.transfer import export, import_
 from pipelines.cli.verify import catalog, verify
@@ -35,14 +37,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str | None, tuple[Callable[..., None], ...]] = {
-    None: (ingest, ask, serve, demo),
+    None: (ingest, report, ask, serve, demo),
     "Keeping an archive": (ls, show, rm, gc, du, retain, verify, repair, export, import_, catalog),
-    _DEVELOPMENT: (train_tiny,),
+    _DEVELOPMENT: (train, train_tiny),
 }
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(command.__name__.strip("_").replace("_", "-"), rich_help_panel=panel)(command)
-bench.command()(storage)
 app.add_typer(bench, rich_help_panel=_DEVELOPMENT)
 
 
@@ -65,7 +66,7 @@ def root(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command. Exit status: 0 done, 1 an error that the message explains, 2 wrong usage, 130 interrupted."""
+    """Run a command. Exit statuses are those of :mod:`pipelines.cli.status`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:
@@ -75,9 +76,24 @@ def main(arguments: list[str] | None = None) -> None:
     except VideoX2LError as error:
         if debug:
             raise
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+        _complain(error)
+        sys.exit(status.SOME_FAILED)
+    except status.JobEndedError as ended:
+        _report(ended, debug=debug)
+        sys.exit(ended.status)
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+def _report(ended: status.JobEndedError, *, debug: bool) -> None:
+    if ended.status == status.INTERRUPTED:
+        output.notes().print(f"interrupted. {status.GO_ON}", soft_wrap=True)
+        return
+    if debug or not ended.known:
+        traceback.print_exception(ended.error)
+    _complain(ended.error)
+    if ended.status == status.STOPPED:
+        output.notes().print(status.GO_ON, soft_wrap=True)
+
+
+def _complain(error: BaseException) -> None:
+    text = str(error) or type(error).__name__
+    output.notes().print(f"[bold red]error:[/] {output.plain(text)}", soft_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -71,3 +72,10 @@ def clock(seconds: float) -> str:
 def many(count: int, one: str, more: str | None = None) -> str:
     """``1 file``, ``3 files``."""
     return f"{count} {one if count == 1 else more or one + 's'}"
+
+
+def words(values: Mapping[str, Any]) -> str:
+    """Flat values in one line: ``camera north, floor 3``."""
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
+    )

@@ -86,6 +86,8 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("source", video.source),
         ("sha256", video.sha256),
         ("recorded at", manifest.recorded_at or "not given"),
+        *(("also called", f"{also.name} ({also.source})") for also in manifest.aliases),
+        *([("metadata", output.words(manifest.metadata))] if manifest.metadata else []),
         ("model", f"{spec.model_fingerprint}: {_words(spec.model)}"),
         ("sampling", _words(spec.sampling)),
         ("decoded to", _words(spec.decode)),
@@ -163,6 +165,8 @@ def _to_document(manifest: Manifest) -> dict[str, Any]:
         "video": dataclasses.asdict(manifest.video),
         "duration_s": manifest.duration_s,
         "recorded_at": manifest.recorded_at,
+        "metadata": dict(manifest.metadata),
+        "aliases": [dataclasses.asdict(also) for also in manifest.aliases],
         **manifest.spec.to_document(),
         "levels": {
             level: {**dataclasses.asdict(total), "shards": shards[level]} for level, total in manifest.totals.items()

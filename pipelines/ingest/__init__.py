@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipelines.ingest.estimate import Estimate, Prices
     from pipelines.ingest.events import (
         ChunkDone,
         Event,
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pipelines.ingest.progress import IngestProgress
     from pipelines.ingest.rows import IngestRow, Status
     from pipelines.ingest.settings import DECODE_TIMEOUT_S, IngestSettings
-    from pipelines.ingest.sources import expand_sources
+    from pipelines.ingest.sources import VideoRequest, expand_sources
     from pipelines.ingest.summary import IngestSummary
 
 # Imported on first use: the processes that only decode, or keep count, need neither torch nor Ray Data.
@@ -35,6 +36,9 @@ _HOMES = {
     "IngestRow": "rows",
     "IngestSettings": "settings",
     "Status": "rows",
+    "Estimate": "estimate",
+    "Prices": "estimate",
+    "VideoRequest": "sources",
     "expand_sources": "sources",
     "IngestSummary": "summary",
 }
@@ -42,6 +46,7 @@ _HOMES = {
 __all__ = [
     "DECODE_TIMEOUT_S",
     "ChunkDone",
+    "Estimate",
     "Event",
     "IngestProgress",
     "IngestRow",
@@ -49,9 +54,11 @@ __all__ = [
     "IngestSummary",
     "JobStarted",
     "OnProgress",
+    "Prices",
     "RowFinished",
     "Status",
     "VideoPlanned",
+    "VideoRequest",
     "VideoStarted",
     "expand_sources",
     "ingest",

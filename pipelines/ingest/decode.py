@@ -17,7 +17,14 @@ import numpy as np
 import ray
 from ray import ObjectRefGenerator
 
-from pipelines.ingest.isolation import results, start_isolated
+from pipelines.ingest.isolation import (
+    DecoderCrashedError,
+    DecoderLostError,
+    DecoderTimeoutError,
+    Tries,
+    results,
+    start_isolated,
+)
 from pipelines.ingest.job import Decoder
 from videox2l.video import Chunk, DecodedChunk, FrameFormat
 
@@ -35,13 +42,24 @@ _SEGMENT_CHUNKS = 8
 _SEGMENT_BYTES = 64 * 2**20
 
 
+# A worker has two videos at a time, and the second one decodes its first segment.
+_SEGMENTS_OF_NEXT = 1
+
+
+def bytes_in_flight() -> int:
+    """The most that decoded frames wait in the object store for one prefill worker."""
+    return (_SEGMENTS_AHEAD + _SEGMENTS_OF_NEXT) * _SEGMENT_BYTES
+
+
 class DecodeStream:
     """Iterate to get the :class:`DecodedChunk` s of ``chunks``, once. A context manager: leaving it ends all decoding.
 
-    Entering begins to decode the first segment, so that its frames are there when the consumer's turn comes.
-    ``waited_s`` is the time in seconds that the consumer has spent waiting for frames.
+    Entering begins to decode the first segment, so that its frames are there when the consumer's turn comes. A process
+    that is lost is replaced by one that goes on with the chunk that is due. ``waited_s`` is the time in seconds that
+    the consumer has spent waiting for frames.
 
     :raises VideoError: what ``decoder`` raised, or :class:`DecoderCrashedError` or :class:`DecoderTimeoutError`.
+    :raises DecoderLostError: the cluster keeps losing machines.
     """
 
     def __init__(
@@ -52,31 +70,51 @@ class DecodeStream:
         self._decoder = decoder
         self._timeout_s = timeout_s
         self._segments = deque(cut_segments(chunks, fmt))
-        self._running: deque[ObjectRefGenerator] = deque()
+        self._running: deque[tuple[Sequence[Chunk], ObjectRefGenerator]] = deque()
+        self._tries = Tries()
         self.waited_s = 0.0
 
     def __enter__(self) -> DecodeStream:
-        self._decode_ahead(1)
+        self._decode_ahead(_SEGMENTS_OF_NEXT)
         return self
 
     def __iter__(self) -> Iterator[DecodedChunk]:
         self._decode_ahead(_SEGMENTS_AHEAD)
         while self._running:
-            yield from self._results(self._running[0])
+            yield from self._segment()
             self._running.popleft()
             self._decode_ahead(_SEGMENTS_AHEAD)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for segment in self._running:
-            ray.cancel(segment)
+        for _, task in self._running:
+            ray.cancel(task)
         self._running.clear()
 
     def _decode_ahead(self, segments: int) -> None:
         while self._segments and len(self._running) < segments:
-            args = (self._source, self._segments.popleft(), self._format)
-            self._running.append(start_isolated("decode", _DECODE_CPUS, self._decoder, *args))
+            segment = self._segments.popleft()
+            self._running.append((segment, self._start(segment)))
+
+    def _start(self, chunks: Sequence[Chunk]) -> ObjectRefGenerator:
+        return start_isolated("decode", _DECODE_CPUS, self._decoder, self._source, chunks, self._format)
+
+    def _segment(self) -> Iterator[DecodedChunk]:
+        """The chunks of the first segment that is running, from as many processes as it takes."""
+        due, task = self._running[0]
+        while True:
+            try:
+                for item in self._results(task):
+                    due = due[1:]
+                    yield item
+                return
+            except (DecoderCrashedError, DecoderTimeoutError, DecoderLostError) as error:
+                if not due:
+                    return  # it was lost behind its last chunk
+                self._tries.again(error, due[0].index)
+                task = self._start(due)
+                self._running[0] = (due, task)
 
     def _results(self, segment: ObjectRefGenerator) -> Iterator[DecodedChunk]:
         began = time.perf_counter()

@@ -17,12 +17,16 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class VideoPlanned:
-    """``chunks`` of a video will be prefilled; of a recording that is continued, those behind what is kept."""
+    """``chunks`` of a video will be prefilled; of a recording that is continued, those behind the ``kept`` ones.
+
+    ``duration_s`` is the length in seconds of the whole video.
+    """
 
     source: str
     name: str
     chunks: int
     duration_s: float
+    kept: int = 0
 
 
 @dataclass(frozen=True)

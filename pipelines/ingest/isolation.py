@@ -5,18 +5,25 @@ These processes import neither torch nor transformers: what runs in them, and th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
 from ray import ObjectRef, ObjectRefGenerator
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
 
-from videox2l.errors import VideoError
+from videox2l.errors import VideoError, VideoX2LError
 
-# A process can be lost for reasons that are not the file's: its machine goes, or memory runs out. One more try tells
-# them apart, because a damaged file ends its reader at the same place again.
-_RETRIES = 1
+logger = logging.getLogger(__name__)
+
+TRIES = 2
+"""How often a process may die in, or hang at, one place of a file. A process can be lost for reasons that are not the
+file's; one more try tells them apart, because a damaged file ends its reader at the same place again."""
+
+# Machines that go, and results that go with them, are not the file's fault. But so many of them in a row, at one place
+# of one file, mean that the cluster is in no state to work.
+_LOSSES = 10
 
 # Until a CPU is free and a process has started, which on a cluster that grows includes starting a machine.
 _START_TIMEOUT_S = 1800.0
@@ -30,6 +37,10 @@ class DecoderTimeoutError(VideoError):
     """The process that read the file did not come up with anything in time and was ended."""
 
 
+class DecoderLostError(VideoX2LError):
+    """The cluster did not provide the process that was to read the file, or did not keep it: not the file's fault."""
+
+
 def start_isolated(name: str, cpus: float, function: Callable[..., Any], *args: Any) -> ObjectRefGenerator:
     """Begin ``function(*args)`` in another process; :func:`results` gives what it returns, or yields if it iterates."""
     return _isolated.options(name=name, num_cpus=cpus).remote(function, *args)
@@ -41,7 +52,8 @@ def results(task: ObjectRefGenerator, source: str, timeout_s: float) -> Iterator
     :param source: the file it reads, for messages.
     :raises DecoderTimeoutError: nothing came for ``timeout_s`` seconds (waiting for a process does not count); the
         task's process is killed then.
-    :raises DecoderCrashedError: the task's process died, twice.
+    :raises DecoderCrashedError: the task's process died.
+    :raises DecoderLostError: it was lost with its machine, or there was none.
     """
     for number, reference in enumerate(_references(task, source, timeout_s)):
         value = _fetch(reference, source)
@@ -50,7 +62,44 @@ def results(task: ObjectRefGenerator, source: str, timeout_s: float) -> Iterator
             yield value
 
 
-@ray.remote(num_returns="streaming", max_retries=_RETRIES)
+class Tries:
+    """Counts how often reading a file ended at one place. Call :meth:`again` after each loss, before the next try."""
+
+    def __init__(self) -> None:
+        self._place = -1
+        self._faults = 0
+        self._losses = 0
+
+    def again(self, error: DecoderCrashedError | DecoderTimeoutError | DecoderLostError, place: int) -> None:
+        """Raise ``error`` if reading has ended at ``place`` too often; otherwise note it."""
+        if place > self._place:
+            self._place, self._faults, self._losses = place, 0, 0
+        fault = not isinstance(error, DecoderLostError)
+        self._faults += fault
+        self._losses += not fault
+        if self._faults >= TRIES or self._losses >= _LOSSES:
+            raise error
+        logger.warning("%s It is tried again.", error)
+
+
+def run_isolated(
+    name: str, cpus: float, source: str, timeout_s: float, function: Callable[..., Any], *args: Any
+) -> Any:
+    """What ``function(*args)`` returns, or its only item if it iterates, from another process that is tried again.
+
+    :raises VideoError: what ``function`` raised, or as :func:`results` does.
+    """
+    tries = Tries()
+    while True:
+        try:
+            (result,) = results(start_isolated(name, cpus, function, *args), source, timeout_s)
+            return result
+        except (DecoderCrashedError, DecoderTimeoutError, DecoderLostError) as error:
+            tries.again(error, 0)
+
+
+# Tried again by whoever waits for it, who knows how far it got.
+@ray.remote(num_returns="streaming", max_retries=0)
 def _isolated(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
     yield None  # the process is there: from now on it is the file that takes the time
     value = function(*args)
@@ -67,7 +116,7 @@ def _references(task: ObjectRefGenerator, source: str, timeout_s: float) -> Iter
         if not ready:
             # Only force helps: a decoder that hangs does so in C code, where no exception reaches it.
             ray.cancel(task, force=True)
-            raise DecoderTimeoutError(_timeout_message(source, limit_s, started=limit_s == timeout_s))
+            raise _timeout(source, limit_s, started=limit_s == timeout_s)
         try:
             yield next(task)
         except StopIteration:
@@ -80,20 +129,26 @@ def _fetch(reference: ObjectRef, source: str) -> Any:
         return ray.get(reference)
     except RayTaskError as error:
         raise error.cause from None
-    except RayError as error:
+    except WorkerCrashedError as error:
         raise DecoderCrashedError(
-            f"{source}: the process that reads it died, {_RETRIES + 1} times ({type(error).__name__}). The file is "
-            "probably damaged: copy or download it again, or convert it with `ffmpeg -i FILE NEW.mkv`."
+            f"{source}: the process that reads it died. The file is probably damaged: copy or download it again, or "
+            "convert it with `ffmpeg -i FILE NEW.mkv`."
+        ) from error
+    except RayError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise DecoderLostError(
+            f"{source}: the process that reads it was lost ({type(error).__name__}: {reason}). If this happens again "
+            "and again, look after the cluster's machines and their memory; ingest it again then."
         ) from error
 
 
-def _timeout_message(source: str, limit_s: float, *, started: bool) -> str:
+def _timeout(source: str, limit_s: float, *, started: bool) -> DecoderTimeoutError | DecoderLostError:
     if started:
-        return (
+        return DecoderTimeoutError(
             f"{source}: nothing came from its decoding process in {limit_s:g} s. The file may be damaged; if it is "
             "only slow to decode, raise the decode timeout."
         )
-    return (
+    return DecoderLostError(
         f"{source}: the cluster had no CPU free to decode it in {limit_s:g} s. Use fewer prefill actors, or give it "
         "more CPUs."
     )

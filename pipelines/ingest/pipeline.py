@@ -13,42 +13,54 @@ What is committed is skipped, so an interrupted job is resumed by running it aga
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
+import platform
+import shutil
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy
 
+from pipelines.ingest.aliases import Aliases
+from pipelines.ingest.calibration import planned_costs
 from pipelines.ingest.cluster import quiet_ray_data, ray_cluster
+from pipelines.ingest.estimate import Prices
 from pipelines.ingest.events import Event, JobStarted, OnProgress, RowFinished
 from pipelines.ingest.follow import follow
-from pipelines.ingest.job import Decoder, Job, ModelChoice
+from pipelines.ingest.job import Decoder, Job, ModelChoice, ModelFacts
 from pipelines.ingest.ledger import Ledger, new_run_id
+from pipelines.ingest.logs import LoggedDecoder, about_video
+from pipelines.ingest.metrics import IngestMetrics
 from pipelines.ingest.model import model_facts
 from pipelines.ingest.order import longest_first
-from pipelines.ingest.plan import PLAN_CPUS, plan_row
+from pipelines.ingest.plan import PLAN_CPUS, StageRow, plan_row
 from pipelines.ingest.prefill import PrefillStage
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.settings import IngestSettings
-from pipelines.ingest.sources import expand_sources
+from pipelines.ingest.sources import VideoRequest, requests_for
 from pipelines.ingest.summary import IngestSummary
 from pipelines.ingest.tracker import running_tracker
 from videox2l.config import to_dict
 from videox2l.errors import ArchiveNotFoundError
 from videox2l.identity import source_url
 from videox2l.prefill.append import known_recordings
-from videox2l.prefill.ingest import wall_clock
 from videox2l.store import Archive
 from videox2l.store.storage import Storage
 from videox2l.video import decode_chunks
 
 # A task a block: enough to keep any cluster planning, without thousands of tasks for thousands of clips.
 _PLAN_BLOCKS = 1000
+
+# What decides how frames look, how KVs come out and how they are stored; a run's record names their versions.
+_PACKAGES = ("videox2l", "torch", "transformers", "av", "ray", "pyarrow")
 
 
 def ingest(
@@ -61,6 +73,7 @@ def ingest(
     decoder: Decoder = decode_chunks,
     on_progress: OnProgress | None = None,
     dry_run: bool = False,
+    prices: Prices | None = None,
 ) -> IngestSummary:
     """Prefill many videos on Ray and commit each to an archive, which is made if there is none.
 
@@ -73,16 +86,20 @@ def ingest(
     :param ledger: a local file that gets a copy of the ledger, line by line.
     :param decoder: how frames are decoded, in place of :func:`videox2l.video.decode_chunks`.
     :param on_progress: called with every :data:`~pipelines.ingest.events.Event`.
-    :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes; nothing is written.
+    :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes, and the summary has an estimate of
+        the costs at these ``prices``, after a short calibration on the device; nothing is written.
     :raises ConfigError: nothing is found under ``sources``, or a setting that they do not allow.
     :raises ModelError: no such model, or a damaged checkpoint. Like the next, before anything is started.
     :raises ArchiveError: the archive cannot be opened, made, or written.
-    :raises KeyboardInterrupt: stopped by Ctrl-C; unfinished videos have left nothing behind.
+    :raises StorageFailedError: the archive refuses, is full, or stays silent. Like the next two, the same call goes on
+        later where this one ended.
+    :raises StalledError: nothing has happened for a long time.
+    :raises KeyboardInterrupt: stopped by Ctrl-C.
     """
     settings = settings or IngestSettings()
     began = time.monotonic()
-    videos = expand_sources(sources)
-    settings.check_sources(len(videos))
+    requests = {request.source: request for request in requests_for(sources, settings)}
+    videos = list(requests)
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
 
     with (
@@ -95,22 +112,27 @@ def ingest(
         gpus = settings.gpus_per_actor if settings.gpus_per_actor is not None else on_gpu
         facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, gpus=gpus)
         job = Job(
-            archive,
+            # Not before: a wrong address should be said at once.
+            None if archive is None else archive.patient(settings.storage_patience_s),
             choice,
             facts,
             settings.sampling,
             dry_run,
-            decoder,
+            LoggedDecoder(decoder),
             settings.decode_timeout_s,
             replace=settings.replace,
-            recorded_at=None if settings.recorded_at is None else wall_clock(settings.recorded_at),
-            recordings=_recordings(archive, videos, facts.spec.index_fp, settings),
+            recordings=_recordings(archive, list(requests.values()), facts, settings),
+            journal_every_s=settings.journal_every_s,
+            retry_quarantined=settings.retry_quarantined,
         )
 
         dataset = ray.data.from_items(
-            [{"source": video} for video in longest_first(videos, str)],
+            [
+                {"source": video, "request": json.dumps(dataclasses.asdict(requests[video]))}
+                for video in longest_first(videos, str)
+            ],
             override_num_blocks=min(len(videos), _PLAN_BLOCKS),
-        ).map(plan_row, fn_kwargs={"job": job, "tracker": tracker}, num_cpus=PLAN_CPUS)
+        ).map(_plan_row, fn_kwargs={"job": job, "tracker": tracker}, num_cpus=PLAN_CPUS)
         if not dry_run:
             threads = math.ceil(settings.cpus_per_actor)
             dataset = dataset.map(
@@ -122,29 +144,46 @@ def ingest(
             )
 
         storage, run_id = Storage(archive_url, storage_options), new_run_id()
-        log = None if dry_run else Ledger(storage, run_id, _about(job, settings), Path(ledger) if ledger else None)
+        about = _about(job, settings, len(videos))
+        log = None if dry_run else Ledger(storage, run_id, about, Path(ledger) if ledger else None)
+        aliases = None if dry_run or archive is None else Aliases(archive, requests, facts, settings.sampling)
+        listeners = [
+            listener
+            for listener in (log and log.hear, log and IngestMetrics(), aliases and aliases.hear, on_progress)
+            if listener
+        ]
         rows: dict[str, IngestRow] = {}
 
         def hear(event: Event) -> None:
             if isinstance(event, RowFinished):
                 rows[event.row.source] = event.row
-                if log is not None:
-                    log.record(event.row)
-            if on_progress is not None:
-                on_progress(event)
+            for listener in listeners:
+                listener(event)
 
         with log or nullcontext():
             hear(JobStarted(len(videos)))
-            follow(dataset, tracker, hear)
+            follow(dataset, tracker, hear, settings.stall_timeout_s)
+        costs = None
+        if dry_run:
+            free, cpus = _free_bytes(storage.url), settings.cpus_per_actor
+            costs = planned_costs(
+                rows.values(), choice, facts, prices or Prices(), gpus=gpus, cpus=cpus, free_bytes=free
+            )
 
     ordered = tuple(rows[video] for video in videos)
-    return IngestSummary(run_id, storage.url, ordered, time.monotonic() - began, log.url if log else "")
+    return IngestSummary(run_id, storage.url, ordered, time.monotonic() - began, log.url if log else "", costs)
 
 
-def _about(job: Job, settings: IngestSettings) -> dict[str, Any]:
-    """What a ledger says about its run: when, and with which settings in effect."""
+def _plan_row(item: dict[str, Any], job: Job, tracker: Any) -> StageRow:
+    with about_video(item["source"]):
+        return plan_row(item, job, tracker)
+
+
+def _about(job: Job, settings: IngestSettings, videos: int) -> dict[str, Any]:
+    """What a ledger says about its run: of how many videos, with which settings in effect, by which software."""
     return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "videos": videos,
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
         "model_fingerprint": job.facts.spec.model_fingerprint,
         "index_fp": job.facts.spec.index_fp,
         "settings": settings.to_dict() | {"compression": to_dict(job.facts.compression), "device": job.model.device},
@@ -152,15 +191,32 @@ def _about(job: Job, settings: IngestSettings) -> dict[str, Any]:
 
 
 def _recordings(
-    archive: Archive | None, videos: Sequence[str], index_fp: str, settings: IngestSettings
+    archive: Archive | None, requests: Sequence[VideoRequest], facts: ModelFacts, settings: IngestSettings
 ) -> dict[str, str]:
-    """The stored videos that ``videos`` may continue, by their path or URL."""
+    """The stored videos that those asked for may continue, by their path or URL."""
     if archive is None or not settings.continues:
         return {}
     if settings.append_to is not None:
-        return {source_url(videos[0]): archive.resolve(settings.append_to)}
-    known, wanted = known_recordings(archive, index_fp), {source_url(video) for video in videos}
-    return {url: video_id for url, video_id in known.items() if url in wanted}
+        return {source_url(requests[0].source): archive.resolve(settings.append_to)}
+    wanted: defaultdict[str, set[str]] = defaultdict(set)
+    for request in requests:
+        index_fp = facts.spec_of(request.sampling(settings.sampling)).index_fp
+        wanted[index_fp].add(source_url(request.source))
+    return {
+        url: video_id
+        for index_fp, urls in wanted.items()
+        for url, video_id in known_recordings(archive, index_fp).items()
+        if url in urls
+    }
+
+
+def _free_bytes(archive_url: str) -> int | None:
+    """Room where a local archive lies, or would be made; None for object storage."""
+    if "://" in archive_url:
+        return None
+    return shutil.disk_usage(
+        next(path for path in (Path(archive_url), *Path(archive_url).parents) if path.exists())
+    ).free
 
 
 def _actor_pool(actors: int, videos: int) -> ActorPoolStrategy:
@@ -177,9 +233,12 @@ def _actor_pool(actors: int, videos: int) -> ActorPoolStrategy:
 
 def _open_archive(url: str | Path, storage_options: Mapping[str, Any] | None, *, create: bool) -> Archive | None:
     try:
-        return Archive.open(url, create=create, storage_options=storage_options)
+        archive = Archive.open(url, create=create, storage_options=storage_options)
     except ArchiveNotFoundError:
         return None  # for a dry run there is nothing to skip then
+    if create:
+        archive.check_writable()
+    return archive
 
 
 def _default_device() -> str:

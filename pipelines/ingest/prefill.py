@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import ray
 import torch
 
+from pipelines.ingest import quarantine
 from pipelines.ingest.decode import DecodeStream
 from pipelines.ingest.events import ChunkDone, VideoStarted
 from pipelines.ingest.job import Job
+from pipelines.ingest.lines import line
+from pipelines.ingest.logs import about_video
 from pipelines.ingest.plan import NOTHING, PlannedVideo, StageRow, finished
+from pipelines.ingest.quarantine import PrefillWorkerLostError
 from pipelines.ingest.rows import IngestRow
-from pipelines.ingest.tracker import MAX_ATTEMPTS, Stopped, report
-from videox2l.errors import AlreadyCommittedError, ModelError
+from pipelines.ingest.summary import size
+from pipelines.ingest.tracker import MAX_ATTEMPTS, Stopped, attempt, report
+from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
 from videox2l.models import PrefillState, load_model
 from videox2l.prefill import prefill_chunks
 from videox2l.prefill.append import stored_state
-from videox2l.store import Archive, IndexWriter
+from videox2l.prefill.chunks import begins_as_planned, can_be_continued
+from videox2l.store import Archive, IndexReader, IndexSpec, IndexWriter, Manifest
+from videox2l.store.patience import StorageFailedError, StorageFullError
+
+logger = logging.getLogger(__name__)
 
 
-class PrefillWorkerLostError(ModelError):
-    """Every process that prefilled this video died."""
+class _NotToBeHadError(Exception):
+    """What an earlier process had stored is gone, or damaged."""
 
 
 class PrefillStage:
     """Prefills videos, one at a time on the device. May be called from two threads.
 
     While one video is being prefilled, the other thread's video decodes its first frames: between short clips the
-    device would otherwise wait for them.
+    device would otherwise wait for them. A video that another process has left unfinished is gone on with.
     """
 
     def __init__(self, job: Job, tracker: Any, threads: int) -> None:
@@ -52,47 +65,97 @@ class PrefillStage:
         if not item["planned"]:
             return item
         video = PlannedVideo.from_json(item["planned"])
+        with about_video(video.source, video.identity.video_id):
+            return self._finish(video)
+
+    def _finish(self, video: PlannedVideo) -> StageRow:
+        identity = video.identity
         try:
             row = self._ingest(video)
         except Stopped:
             return NOTHING
         except AlreadyCommittedError as error:
-            row = IngestRow.of_error(video.source, error, status="skipped", video_id=video.identity.video_id)
+            row = IngestRow.of_error(video.source, error, "skipped", identity.video_id, identity.name)
+        except StorageFailedError as error:  # nor could any other video be stored
+            ray.get(self._tracker.give_up.remote(error))
+            return NOTHING
         except Exception as error:  # errors are rows: one file never ends the job
-            row = IngestRow.of_error(video.source, error, video_id=video.identity.video_id)
+            quarantine.note(self._archive, video.identity, self._spec(video).index_fp, error)
+            row = IngestRow.of_error(video.source, error, "failed", identity.video_id, identity.name)
+        logger.info("%s", line(row))
         return finished(self._tracker, row)
 
+    @property
+    def _archive(self) -> Archive:
+        assert self._job.archive is not None, "a dry run has no prefill stage"
+        return self._job.archive
+
+    def _spec(self, video: PlannedVideo) -> IndexSpec:
+        return self._job.facts.spec_of(video.request.sampling(self._job.sampling))
+
     def _ingest(self, video: PlannedVideo) -> IngestRow:
-        job, chunks = self._job, video.plan.chunks[video.keep :]
-        assert job.archive is not None, "a dry run has no prefill stage"
+        """Go on from where the most is stored that can be had."""
+        unfinished = self._unfinished(video)
+        for number, beginning in enumerate(unfinished):
+            try:
+                return self._prefill(video, beginning, first=number == 0)
+            except _NotToBeHadError as error:
+                logger.warning("%s is not gone on with, but from further back: %s", beginning.attempt, error)
+        return self._prefill(video, None, first=not unfinished)
+
+    def _unfinished(self, video: PlannedVideo) -> list[Manifest]:
+        if not can_be_continued(self._spec(video)):
+            return []
+        found = self._archive.unfinished(video.identity, self._spec(video))
+        chunks = video.plan.chunks
+        return [old for old in found if len(old.chunks) > video.keep and begins_as_planned(old.chunks, chunks)]
+
+    def _prefill(self, video: PlannedVideo, unfinished: Manifest | None, *, first: bool) -> IngestRow:
+        job = self._job
+        kept = video.keep if unfinished is None else len(unfinished.chunks)
         frames = DecodeStream(
             video.source,
-            chunks,
+            video.plan.chunks[kept:],
             job.facts.frame_format,
             decoder=job.decoder,
             timeout_s=job.decode_timeout_s,
         )
-        with frames, self._turn:
-            self._begin(video)
-            began = time.perf_counter()
-            writer, resume = self._writer(job.archive, video)
-            with writer:
-                prefilled = prefill_chunks(
-                    self._model,
-                    job.facts.compression,
-                    frames,
-                    len(video.plan.chunks),
-                    writer,
-                    lambda done, _: report(self._tracker, ChunkDone(video.source, done - video.keep)),
-                    resume,
-                )
-                uploading = time.perf_counter()
+        with frames, ExitStack() as until_committed:
+            with self._turn:
+                if first:
+                    report(self._tracker, VideoStarted(video.source))
+                    self._count_attempt(video, kept)
+                began = time.time()
+                writer, resume = self._writer(video, unfinished)
+                until_committed.enter_context(writer)
+                try:
+                    prefilled = prefill_chunks(
+                        self._model,
+                        job.facts.compression,
+                        frames,
+                        len(video.plan.chunks),
+                        writer,
+                        lambda done, _: report(self._tracker, ChunkDone(video.source, done - video.keep)),
+                        resume,
+                    )
+                except Stopped:
+                    writer.suspend()
+                    raise
+                except StorageFullError as error:
+                    raise self._full(error, video, writer) from error
+                except CorruptDataError as error:
+                    if unfinished is None:
+                        raise
+                    raise _NotToBeHadError(error) from error
+            # The device is free for the next video while the last uploads end.
+            committing = time.time()
+            try:
                 manifest = writer.commit()
-        seconds = {
-            "wait": frames.waited_s,
-            "prefill": uploading - began - frames.waited_s,
-            "commit": time.perf_counter() - uploading,
-        }
+            except StorageFullError as error:
+                raise self._full(error, video, writer) from error
+        ended = time.time()
+        quarantine.release(self._archive, video.identity, writer.spec.index_fp)
+        seconds = {"wait": frames.waited_s} | prefilled.seconds | {"commit": ended - committing}
         return IngestRow(
             video.source,
             "committed",
@@ -100,32 +163,62 @@ class PrefillStage:
             video.identity.name,
             warning=prefilled.warning or "",
             chunks=len(manifest.chunks),
-            kept=video.keep,
+            kept=kept,
             frames=prefilled.frames,
             duration_s=manifest.duration_s,
             low_bytes=manifest.totals["low"].bytes,
             high_bytes=manifest.totals["high"].bytes,
             seconds=video.seconds | seconds,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            began=began,
+            ended=ended,
         )
 
-    def _writer(self, archive: Archive, video: PlannedVideo) -> tuple[IndexWriter, PrefillState | None]:
+    def _writer(self, video: PlannedVideo, unfinished: Manifest | None) -> tuple[IndexWriter, PrefillState | None]:
+        """For what is not stored yet, and the state to go on from.
+
+        :raises _NotToBeHadError: ``unfinished`` is gone.
+        """
+        writer, resume = self._new_writer(video)
+        if can_be_continued(writer.spec):
+            writer.keep_journal(self._job.journal_every_s)
+        if unfinished is None:
+            return writer, resume
+        if not writer.resume(unfinished):
+            raise _NotToBeHadError("its writer has deleted it")
+        return writer, stored_state(IndexReader(self._archive.storage, unfinished), len(unfinished.chunks))
+
+    def _new_writer(self, video: PlannedVideo) -> tuple[IndexWriter, PrefillState | None]:
         """For the whole video, or for what a recording has grown by and the state to go on from."""
-        job = self._job
+        job, archive, spec = self._job, self._archive, self._spec(video)
         if not video.base:
             writer = archive.create_index(
-                video.identity, job.facts.spec, replace=job.replace, recorded_at=job.recorded_at
+                video.identity,
+                spec,
+                replace=job.replace,
+                recorded_at=video.request.recorded_at,
+                metadata=video.request.metadata,
             )
             return writer, None
-        reader = archive.open_index(video.identity.video_id, spec=job.facts.spec)
+        reader = archive.open_index(video.identity.video_id, spec=spec)
         if reader.manifest.attempt != video.base:
             raise AlreadyCommittedError(f"{video.identity.name} was continued or replaced by another job meanwhile.")
-        writer = archive.extend_index(reader.manifest, video.identity, video.keep)
+        writer = archive.extend_index(reader.manifest, video.identity, video.keep, metadata=video.request.metadata)
         return writer, stored_state(reader, video.keep)
 
-    def _begin(self, video: PlannedVideo) -> None:
-        report(self._tracker, VideoStarted(video.source))
-        if ray.get(self._tracker.attempt.remote(video.source)) > MAX_ATTEMPTS:
+    def _count_attempt(self, video: PlannedVideo, kept: int) -> None:
+        if attempt(self._tracker, video.source, kept) > MAX_ATTEMPTS:
             raise PrefillWorkerLostError(
-                f"{video.source}: the process that prefills it died {MAX_ATTEMPTS} times. It may not have enough "
-                f"memory for {len(video.plan.chunks)} chunks: sample fewer frames, or use a machine with more."
+                f"{video.source}: the process that prefills it died {MAX_ATTEMPTS} times behind chunk {kept} of "
+                f"{len(video.plan.chunks)}. It may not have enough memory for so many: sample fewer frames, or use a "
+                "machine with more."
             )
+
+    def _full(self, error: StorageFullError, video: PlannedVideo, writer: IndexWriter) -> StorageFullError:
+        """``error``, and how much room the video still needs."""
+        share = 1 - writer.chunks / len(video.plan.chunks)
+        needed = share * sum(self._job.facts.expected_bytes(video.plan).values())
+        return StorageFullError(
+            f"{error} {video.identity.name} needs about {size(needed)} more, other videos come on top. Make room, with "
+            "`videox2l gc` or more disk, and run the same command again: it goes on from here."
+        )

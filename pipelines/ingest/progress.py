@@ -1,16 +1,25 @@
-"""Watching an ingest in a terminal; in a log file, a plain line for each video."""
+"""Watching an ingest: bars in a terminal, plain lines in a log file, JSON lines for a program, or nothing."""
 
 from __future__ import annotations
 
+import threading
+import time
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipelines.ingest.events import ChunkDone, Event, JobStarted, RowFinished, VideoPlanned
-from pipelines.ingest.rows import IngestRow
-from pipelines.ingest.summary import clock
+from pipelines.ingest.bars import Bars
+from pipelines.ingest.events import Event, JobStarted, RowFinished
+from pipelines.ingest.lines import Failures, JsonLines, Lines, View
+from pipelines.ingest.settings import PROGRESS_EVERY_S
+from pipelines.ingest.tally import Clock, Tally
+
+Style = Literal["auto", "bars", "lines", "json", "none"]
+"""``auto``: bars in a terminal, otherwise lines. ``none``: only videos that fail."""
+
+# Bars look alive at this pace.
+_BARS_EVERY_S = 0.5
 
 
 class IngestProgress:
@@ -20,64 +29,57 @@ class IngestProgress:
 
         with IngestProgress() as show:
             summary = ingest(["clips/"], "archive", on_progress=show)
+
+    ``every_s``: seconds between two lines that say how far the job is, also when nothing else happens.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-        )
-        self._videos = self._bars.add_task("videos", total=None, note="")
-        self._chunks = self._bars.add_task("chunks", total=0, note="")
-        self._planned: dict[str, int] = {}
-        self._done: dict[str, int] = {}
-        self._failures = 0
+    def __init__(
+        self,
+        console: Console | None = None,
+        style: Style = "auto",
+        every_s: float = PROGRESS_EVERY_S,
+        timer: Clock = time.monotonic,
+    ) -> None:
+        console = console or Console(stderr=True)
+        if style == "auto":
+            style = "bars" if console.is_terminal else "lines"
+        self._view = _view(style, console)
+        self._tally = Tally(timer)
+        self._every_s = _BARS_EVERY_S if style == "bars" else every_s
+        # Events come in the driver's main thread, the beat from one of our own.
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._beat = threading.Thread(target=self._keep_time, daemon=True, name="videox2l-progress")
 
     def __enter__(self) -> IngestProgress:
-        self._bars.start()
+        self._beat.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        self._ended.set()
+        self._beat.join()
+        if self._tally.videos:
+            self._view.update(self._tally.snapshot())
+        self._view.close()
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
-        match event:
-            case JobStarted(videos):
-                self._bars.update(self._videos, total=videos)
-            case VideoPlanned(source, _, chunks):
-                self._planned[source] = chunks
-            case ChunkDone(source, done):
-                self._done[source] = done
-            case RowFinished(row):
-                self._finish(row)
-        # A video that failed half-way, or was skipped after all, has no chunks left to wait for.
-        self._bars.update(self._chunks, total=sum(self._planned.values()), completed=sum(self._done.values()))
+        with self._lock:
+            self._tally.hear(event)
+            if isinstance(event, JobStarted):
+                self._view.started(event.videos)
+            elif isinstance(event, RowFinished):
+                self._view.finished(event.row)
 
-    def _finish(self, row: IngestRow) -> None:
-        self._planned[row.source] = self._done[row.source] = self._done.get(row.source, 0)
-        self._failures += row.status == "failed"
-        self._bars.update(self._videos, advance=1, note=f"[red]{self._failures} failed[/]" if self._failures else "")
-        if row.status == "failed" or not self._console.is_terminal:
-            self._console.print(escape(line(row)), soft_wrap=True, highlight=False)
+    def _keep_time(self) -> None:
+        while not self._ended.wait(self._every_s):
+            with self._lock:
+                self._view.update(self._tally.snapshot())
 
 
-def line(row: IngestRow) -> str:
-    """One finished video in one line of plain text."""
-    name = row.name or row.source
-    if row.status in ("failed", "skipped"):
-        return f"{row.status:9} {name}: {row.error}"
-    seconds = sum(row.seconds.values())
-    chunks = f"{row.chunks} chunks" + (f" ({row.chunks - row.kept} new)" if row.kept else "")
-    text = f"{row.status:9} {name}: {clock(row.duration_s)} long, {chunks}, {seconds:.1f} s"
-    return f"{text}; {row.warning}" if row.warning else text
+def _view(style: Style, console: Console) -> View:
+    if style == "bars":
+        return Bars(console)
+    return {"lines": Lines, "json": JsonLines, "none": Failures}[style](console)

@@ -10,8 +10,8 @@ from typing import Literal
 
 from videox2l.identity import source_name, source_url
 
-Status = Literal["committed", "skipped", "failed", "planned"]
-"""``planned`` occurs in dry runs only."""
+Status = Literal["committed", "skipped", "failed", "quarantined", "planned"]
+"""``quarantined``: failed by its own fault in earlier runs, and left alone. ``planned`` occurs in dry runs only."""
 
 # The innermost frames, where the reason stands. A whole traceback through Ray would be most of the ledger.
 _TRACEBACK_LINES = 20
@@ -25,7 +25,10 @@ class IngestRow:
     ``error`` say why a row failed or was skipped, ``traceback`` where in the code a failure arose. ``kept`` of the
     ``chunks`` were stored before and only continued, their frames not counted in ``frames``. ``low_bytes`` and
     ``high_bytes`` are the stored KVs of each level (in a dry run: expected). ``seconds`` are by stage: ``identify``
-    (reading the file's hash), ``plan``, ``wait`` (for decoded frames), ``prefill``, and ``commit``.
+    (reading the file's hash), ``plan``, ``wait`` (for decoded frames), ``vision``, ``low`` and ``high`` (the passes),
+    ``store`` (encoding KVs, and waiting for uploads), and ``commit``. ``same_as``: the source of this run that has the
+    same content and stands for it. ``worker``: the process that prefilled it, ``host:pid``; ``began`` and ``ended``:
+    when that was, in seconds since 1970.
     """
 
     source: str
@@ -43,22 +46,25 @@ class IngestRow:
     low_bytes: int = 0
     high_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    same_as: str = ""
+    worker: str = ""
+    began: float = 0.0
+    ended: float = 0.0
 
     @classmethod
     def of_error(
-        cls, source: str, error: BaseException, *, status: Status = "failed", video_id: str = "", **facts: float
+        cls, source: str, error: BaseException, status: Status = "failed", video_id: str = "", name: str = ""
     ) -> IngestRow:
-        """The row of a video that came to nothing because of ``error``; ``facts`` are seconds by stage."""
+        """The row of a video that came to nothing because of ``error``. Without a ``name`` it has that of its file."""
         lines = "".join(traceback.format_exception(error)).splitlines()
         return cls(
             source,
             status,
             video_id,
-            source_name(source_url(source)),
+            name or source_name(source_url(source)),
             type(error).__name__,
             str(error),
             "\n".join(lines[-_TRACEBACK_LINES:]) if status == "failed" else "",
-            seconds=facts,
         )
 
     def to_json(self) -> str:

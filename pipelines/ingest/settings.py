@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.ingest.job import JOURNAL_EVERY_S
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ConfigError
 from videox2l.kv import Level
@@ -19,6 +20,16 @@ from videox2l.store import DEFAULT_CODECS
 
 # A two-hour 4K film may take minutes to be indexed, and a far keyframe to be decoded from; a hang takes for ever.
 DECODE_TIMEOUT_S = 900.0
+
+# Storage services that restart or throttle are back within a minute; five cover a failed-over one.
+STORAGE_PATIENCE_S = 300.0
+
+# Beyond anything that is only slow: a machine that starts (half an hour), a decoder that hangs twice (half an hour), an
+# archive that is waited for, a file of a hundred gigabytes that is hashed, a chunk of a large model on a few CPUs.
+STALL_TIMEOUT_S = 7200.0
+
+# A log that is read the next morning: 120 lines an hour.
+PROGRESS_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,12 @@ class IngestSettings:
     ``append_to``: the one video given continues this one of the archive, whatever its path was.
     ``replace``: videos that are in the archive are ingested again, in place of their indexes made by this model.
     ``recorded_at``: wall-clock time of the one video's beginning, ISO 8601 with its offset from UTC.
+    ``progress_every_s``: without a terminal, seconds between two lines that say how far the job is.
+    ``journal_every_s``: seconds of work after which what is done of a video is noted, so that a process that dies loses
+    no more; 0: after each chunk. Only with lossless codecs.
+    ``storage_patience_s``: how long in seconds an archive that does not answer is waited for before the job ends.
+    ``stall_timeout_s``: after so many seconds in which no video was planned and no chunk prefilled, the job ends.
+    ``retry_quarantined``: try videos again that failed by their own fault before.
     """
 
     model: str = TINY
@@ -53,11 +70,20 @@ class IngestSettings:
     append_to: str | None = None
     replace: bool = False
     recorded_at: str | None = None
+    progress_every_s: float = PROGRESS_EVERY_S
+    journal_every_s: float = JOURNAL_EVERY_S
+    storage_patience_s: float = STORAGE_PATIENCE_S
+    stall_timeout_s: float = STALL_TIMEOUT_S
+    retry_quarantined: bool = False
 
     def __post_init__(self) -> None:
         if self.prefill_actors < 1:
             raise ConfigError(f"prefill_actors must be at least 1, got {self.prefill_actors}")
-        for name in ("cpus_per_actor", "decode_timeout_s"):
+        for name in ("journal_every_s", "storage_patience_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be 0 or more, got {value}")
+        for name in ("cpus_per_actor", "decode_timeout_s", "progress_every_s", "stall_timeout_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be above 0, got {value}")

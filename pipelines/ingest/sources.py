@@ -2,54 +2,159 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
+from pipelines.ingest.lists import LIST_SUFFIXES, Entry, is_list, read_list
+from pipelines.ingest.settings import IngestSettings
+from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError
+from videox2l.identity import VideoIdentity
+from videox2l.prefill.ingest import wall_clock
+from videox2l.store.metadata import MetadataValue
 
 VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .flv .wmv .ts .mts .m2ts .mpg .mpeg .3gp .ogv".split())
 """What counts as a video in a folder. A file that is named itself is taken whatever its suffix."""
 
-LIST_SUFFIXES = frozenset({".txt", ".csv", ".jsonl"})
 
-COLUMN = "source"
-"""The column of a .csv list and the key of a .jsonl list."""
+@dataclass(frozen=True)
+class VideoRequest:
+    """A video that is to be ingested, and what was said of it.
+
+    ``source``: path or URL. ``name``: the user's own, or empty for that of the file. ``recorded_at``: wall-clock time
+    of its second 0, ISO 8601 with offset. ``fps``: frames looked at per second, where not as in the job's settings.
+    ``metadata``: the user's own values. None stands for what was not said.
+    """
+
+    source: str
+    name: str = ""
+    recorded_at: str | None = None
+    fps: float | None = None
+    metadata: Mapping[str, MetadataValue] | None = None
+
+    def named(self, identity: VideoIdentity) -> VideoIdentity:
+        """``identity`` with the user's own name, if there is one."""
+        return dataclasses.replace(identity, name=self.name) if self.name else identity
+
+    def sampling(self, usual: SamplingConfig) -> SamplingConfig:
+        """Which of its frames are looked at, in a job where it is ``usual`` otherwise."""
+        return usual if self.fps is None else dataclasses.replace(usual, fps=self.fps)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> VideoRequest:
+        """The inverse of :func:`dataclasses.asdict`."""
+        return cls(**data)
 
 
-def expand_sources(sources: Iterable[str | Path]) -> list[str]:
+def requests_for(sources: Iterable[str | Path], settings: IngestSettings) -> list[VideoRequest]:
+    """:func:`expand_sources`, with what ``settings`` say of the one video.
+
+    :raises ConfigError: as there, or a setting and the videos do not go together.
+    """
+    requests = expand_sources(sources)
+    settings.check_sources(len(requests))
+    paced = next((request for request in requests if request.fps is not None), None)
+    if paced is not None and settings.sampling.frames is not None:
+        raise ConfigError(
+            f"the list gives {paced.source} an fps, but the job looks at a fixed number of frames: give one of them"
+        )
+    if settings.recorded_at is not None:
+        requests = [dataclasses.replace(requests[0], recorded_at=wall_clock(settings.recorded_at))]
+    return requests
+
+
+def expand_sources(sources: Iterable[str | Path]) -> list[VideoRequest]:
     """The videos that ``sources`` stand for, in their order, each once.
 
     A source is a video file or URL; a folder (its videos, also in folders below, sorted); a glob (``*``, ``?``, ``[]``,
-    ``**``), local or on any fsspec file system; or a list: ``.txt`` with a path or URL a line (empty lines and lines
-    that start with # are passed over), ``.csv`` with a column ``source``, or ``.jsonl`` with a key ``source``. Relative
-    paths in a list count from the list's folder. Files that are named need not exist: they become failed rows later.
+    ``**``), local or on any fsspec file system; or a list, local or remote: ``.txt`` with a path or URL a line (empty
+    lines and lines that start with # are passed over), or ``.csv``, ``.jsonl`` or ``.parquet`` with a column ``source``
+    and, if you like, ``id``, ``recorded_at``, ``fps`` and columns of metadata. Relative paths in a list count from the
+    list's folder. Files that are named need not exist: they become failed rows later.
 
-    :raises ConfigError: a folder, glob or list holds nothing, a list cannot be read, or nothing was given at all.
+    :raises ConfigError: a folder, glob or list holds nothing, a list is wrong, two lists say different things of one
+        video or give one name to two, or nothing was given at all.
     """
-    found = list(dict.fromkeys(video for source in sources for video in _expand(str(source))))
+    found: dict[str, tuple[VideoRequest, str]] = {}
+    names: dict[str, str] = {}
+    for request, where in (pair for source in sources for pair in _expand(str(source))):
+        before, before_where = found.get(request.source, (VideoRequest(request.source), ""))
+        found[request.source] = (_both(before, request, before_where, where), where or before_where)
+        if request.name and names.setdefault(request.name, request.source) != request.source:
+            raise ConfigError(
+                f"{where}: the id {request.name!r} is taken, by {names[request.name]}; ids must be unique"
+            )
     if not found:
-        raise ConfigError("no videos were given: name files, folders, globs, or a .txt, .csv or .jsonl list of them")
-    return found
+        suffixes = ", ".join(sorted(LIST_SUFFIXES))
+        raise ConfigError(f"no videos were given: name files, folders, globs, or a list of them ({suffixes})")
+    return [request for request, _ in found.values()]
 
 
-def _expand(source: str) -> Sequence[str]:
-    remote = "://" in source
-    suffix = Path(source).suffix.lower()
-    if not remote and Path(source).expanduser().exists():
+def _both(before: VideoRequest, after: VideoRequest, before_where: str, where: str) -> VideoRequest:
+    """A video that was named twice: nothing said is like something said, but two different things are an error."""
+    nothing = VideoRequest(before.source)
+    if before not in (nothing, after) and after != nothing:
+        raise ConfigError(
+            f"{where}: {before.source} is listed already, with other values, by {before_where}. To have a video at two "
+            "settings, ingest it twice."
+        )
+    return before if after == nothing else after
+
+
+def _expand(source: str) -> Iterator[tuple[VideoRequest, str]]:
+    """Requests with the place of a list that each comes from, empty for none."""
+    if not is_list(source) or _is_local_folder(source):
+        yield from ((VideoRequest(video), "") for video in _videos(source))
+        return
+    for entry in read_list(source if "://" in source else str(Path(source).expanduser())):
+        yield from ((request, entry.where) for request in _listed(entry, source))
+
+
+def _listed(entry: Entry, source: str) -> Iterator[VideoRequest]:
+    """What an entry of the list ``source`` stands for; it may name folders and globs, too."""
+    resolved = _resolve(entry.source, source)
+    if is_list(resolved) and not _is_local_folder(resolved):
+        raise ConfigError(f"{entry.where}: names another list, {entry.source}: write the videos of both into one")
+    try:
+        videos = _videos(resolved)
+    except ConfigError as error:
+        raise ConfigError(f"{entry.where}: {error}") from error
+    if len(videos) > 1 and (entry.name or entry.recorded_at):
+        what = "id" if entry.name else "recorded_at"
+        raise ConfigError(f"{entry.where}: {entry.source} are {len(videos)} videos, but the {what} is that of one")
+    for video in videos:
+        yield VideoRequest(video, entry.name, entry.recorded_at, entry.fps, entry.metadata)
+
+
+def _resolve(entry: str, list_source: str) -> str:
+    if "://" in entry:
+        return entry
+    if "://" in list_source:
+        return f"{list_source.split('?')[0].rpartition('/')[0]}/{entry}"
+    # Path joining leaves absolute entries as they are.
+    return str(Path(list_source).expanduser().parent / Path(entry).expanduser())
+
+
+def _is_local_folder(source: str) -> bool:
+    return "://" not in source and Path(source).expanduser().is_dir()
+
+
+def _videos(source: str) -> Sequence[str]:
+    """The videos that a file, URL, folder or glob stands for."""
+    if "://" not in source and Path(source).expanduser().exists():
         path = Path(source).expanduser()
-        if path.is_dir():
-            return _found(sorted(str(file) for file in path.rglob("*") if _is_video(file)), f"no videos in {path}")
-        return _found(list(_listed(path)), f"{path} lists no videos") if suffix in LIST_SUFFIXES else [str(path)]
-    if any(mark in source for mark in "*?["):
+        if not path.is_dir():
+            return [str(path)]
+        return _found(sorted(str(file) for file in path.rglob("*") if _is_video(file)), f"no videos in {path}")
+    # In a web address a question mark begins the query, as in a signed link, and brackets are part of some names.
+    marks = "*" if source.startswith(("http://", "https://")) else "*?["
+    if any(mark in source for mark in marks):
         return _found(_glob(source), f"nothing matches {source}")
-    if suffix in LIST_SUFFIXES:
-        reason = "copy it here first" if remote else "check the path"
-        raise ConfigError(f"the list {source} is not a local file: {reason}")
     return [source]
 
 
@@ -61,50 +166,13 @@ def _is_video(file: Path) -> bool:
 def _glob(pattern: str) -> list[str]:
     try:
         filesystem, path = fsspec.url_to_fs(pattern)
+        if "://" in pattern and filesystem.exists(path):
+            return [pattern]  # the marks are part of its name
         matches = filesystem.glob(path)
-    except (ImportError, OSError, ValueError) as error:
+    except Exception as error:  # drivers of remote storages raise types of their own
         raise ConfigError(f"cannot look for {pattern}: {error}") from error
     names = [match for match in sorted(matches) if not filesystem.isdir(match)]
     return [filesystem.unstrip_protocol(name) for name in names] if "://" in pattern else names
-
-
-def _listed(path: Path) -> Iterator[str]:
-    """The sources in the list at ``path``, expanded, so that a list may name folders and globs too."""
-    read = {".txt": _from_text, ".csv": _from_csv, ".jsonl": _from_jsonl}[path.suffix.lower()]
-    try:
-        entries = list(read(path.read_text(encoding="utf-8-sig").splitlines(), path))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"cannot read the list {path}: {error}") from error
-    for entry in entries:
-        # Path joining leaves absolute entries as they are.
-        resolved = entry if "://" in entry else str(path.parent / Path(entry).expanduser())
-        if Path(resolved).suffix.lower() in LIST_SUFFIXES:
-            raise ConfigError(f"{path} names another list, {entry}: write the videos of both into one")
-        yield from _expand(resolved)
-
-
-def _from_text(lines: list[str], _: Path) -> Iterator[str]:
-    return (text for line in lines if (text := line.strip()) and not text.startswith("#"))
-
-
-def _from_csv(lines: list[str], path: Path) -> Iterator[str]:
-    rows = csv.DictReader(lines)
-    if COLUMN not in (rows.fieldnames or ()):
-        raise ConfigError(f"{path} has no column {COLUMN!r}: its first line must name the columns")
-    return (row[COLUMN].strip() for row in rows if (row[COLUMN] or "").strip())
-
-
-def _from_jsonl(lines: list[str], path: Path) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row: Any = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}, line {number}, is not JSON: {error}") from error
-        if not isinstance(row, dict) or not isinstance(row.get(COLUMN), str):
-            raise ConfigError(f"{path}, line {number}: expected an object with a text under {COLUMN!r}")
-        yield row[COLUMN]
 
 
 def _found(videos: list[str], complaint: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.console import Group, RenderableType
@@ -13,13 +14,23 @@ from rich.text import Text
 
 from pipelines.ingest.rows import IngestRow, Status
 
-_COLOURS: dict[Status, str] = {"committed": "green", "planned": "cyan", "skipped": "yellow", "failed": "red"}
+if TYPE_CHECKING:
+    from pipelines.ingest.estimate import Estimate
+
+_COLOURS: dict[Status, str] = {
+    "committed": "green",
+    "planned": "cyan",
+    "skipped": "yellow",
+    "quarantined": "magenta",
+    "failed": "red",
+}
 
 
 @dataclass(frozen=True)
 class IngestSummary:
     """All rows of a run in the order of the sources; ``ledger`` is where they are kept (empty for a dry run).
 
+    ``estimate``: what the planned videos would cost, of a dry run in which there are any.
     Print it on a rich console to see it as a table.
     """
 
@@ -28,6 +39,7 @@ class IngestSummary:
     rows: tuple[IngestRow, ...]
     wall_s: float
     ledger: str = ""
+    estimate: Estimate | None = None
 
     def count(self, status: Status) -> int:
         return Counter(row.status for row in self.rows)[status]
@@ -40,7 +52,7 @@ class IngestSummary:
     def __rich__(self) -> RenderableType:
         """For the terminal: a line for each video, the sums, and below why videos failed or were skipped."""
         notes = [Text(f"{row.name or row.source}: {note}") for row in self.rows if (note := row.error or row.warning)]
-        return Group(self._table(), *notes)
+        return Group(self._table(), *notes, *([self.estimate] if self.estimate is not None else []))
 
     def _table(self) -> Table:
         title = f"{escape(self.archive_url)} · run {self.run_id}"

@@ -76,7 +76,7 @@ def test_many_clips_equal_a_prefill_in_process(run, clips: Path, tmp_path: Path,
     assert [row.frames for row in summary.rows] == [25, 65, 100, 130, 180, 225]
     for row in summary.rows:
         assert row.duration_s == pytest.approx(row.frames / 10)
-        assert set(row.seconds) == {"identify", "plan", "wait", "prefill", "commit"}
+        assert set(row.seconds) == {"identify", "plan", "wait", "vision", "low", "high", "store", "commit"}
         assert min(row.seconds.values()) >= 0
         assert row.low_bytes > row.high_bytes > 0
 
@@ -101,7 +101,9 @@ def _check_ledger(archive: Path, summary: IngestSummary) -> None:
     head, *lines = [json.loads(line) for line in Path(summary.ledger).read_text().splitlines()]
     assert head["run"] == summary.run_id
     assert head["settings"]["sampling"]["fps"] == 10
-    assert {line["source"]: line["status"] for line in lines} == {row.source: row.status for row in summary.rows}
+    *rows, end = lines
+    assert end["end"]["outcome"] == "finished"
+    assert {line["source"]: line["status"] for line in rows} == {row.source: row.status for row in summary.rows}
 
 
 def _check_kvs(tmp_path: Path, clips: Path, model: KVCompressibleModel) -> None:
@@ -216,7 +218,7 @@ def test_what_concerns_the_whole_job_is_raised_before_it_starts(run, clips: Path
         run([clips], prefill_actors=0)
 
 
-def test_ctrl_c_leaves_nothing_unfinished(run, clips: Path, tmp_path: Path):
+def test_ctrl_c_leaves_what_the_next_run_goes_on_from(run, clips: Path, tmp_path: Path):
     def interrupt(event: Event) -> None:
         if isinstance(event, ChunkDone) and event.done == 2:
             os.kill(os.getpid(), signal.SIGINT)
@@ -225,9 +227,16 @@ def test_ctrl_c_leaves_nothing_unfinished(run, clips: Path, tmp_path: Path):
         run([clips / "225.mp4"], decoder=slow, on_progress=interrupt)
     archive = tmp_path / "archive"
     assert not list(archive.glob("videos/*/*/manifest.json"))
-    assert not list(archive.glob("videos/*/*/attempts/*/*"))
-    (ledger,) = (archive / "runs").iterdir()
-    assert len(ledger.read_text().splitlines()) == 1
+    assert list(archive.glob("videos/*/*/attempts/*/journal.json"))
+    damaged = shutil.copytree(archive, tmp_path / "damaged")
+    for shard in damaged.glob("videos/*/*/attempts/*/low-*.arrow"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    [row] = run([clips / "225.mp4"]).rows
+    assert (row.status, row.chunks) == ("committed", 23)
+    assert row.kept >= 2
+    assert not list(archive.glob("videos/*/*/attempts/*/*.json"))
+    [row] = run([clips / "225.mp4"], archive=damaged).rows
+    assert (row.status, row.chunks, row.kept) == ("committed", 23, 0)
 
 
 def test_a_lost_prefill_worker_is_replaced(run, clips: Path, tmp_path: Path):

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ConfigError, TruncatedVideoError
-from videox2l.kv import LEVELS, Level
-from videox2l.kv.codecs import codec
+from videox2l.kv import LEVELS, ChunkKV, Level
+from videox2l.kv.codecs import CODECS, codec
 from videox2l.models import KVCompressibleModel, PrefillState
-from videox2l.store import DEFAULT_CODECS, IndexSpec, IndexWriter
+from videox2l.models.laps import Laps
+from videox2l.models.transfer import HostCopies
+from videox2l.store import DEFAULT_CODECS, ChunkEntry, IndexSpec, IndexWriter
 from videox2l.store.documents import checksum
-from videox2l.video import DecodedChunk
+from videox2l.video import Chunk, DecodedChunk
 
 Progress = Callable[[int, int], None]
 """Called after every chunk with (chunks done, chunks in all)."""
@@ -24,11 +27,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PrefillReport:
-    """What a prefill did. ``beyond_context`` says how far each level's positions went past the model's context."""
+    """What a prefill did. ``beyond_context`` says how far each level's positions went past the model's context.
+
+    ``seconds``: of ``vision``, the ``low`` and the ``high`` pass (by a GPU's own clock), and ``store``, which is to
+    encode KVs and to wait for uploads.
+    """
 
     chunks: int
     frames: int
     beyond_context: dict[Level, int]
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def warning(self) -> str | None:
@@ -82,6 +90,17 @@ def frames_checksum(frames_FHWC: np.ndarray) -> str:
     return checksum(np.ascontiguousarray(frames_FHWC).data.cast("B"))
 
 
+def can_be_continued(spec: IndexSpec) -> bool:
+    """Whether stored KVs are, bit for bit, those that a prefill goes on from."""
+    return all(CODECS[name].lossless for name in spec.codecs.values())
+
+
+def begins_as_planned(stored: Sequence[ChunkEntry], planned: Sequence[Chunk]) -> bool:
+    """Whether ``stored`` are the first chunks of a plan: as many frames each, at the same times."""
+    spans = [(entry.start_s, entry.end_s, entry.frames) for entry in stored]
+    return spans == [(chunk.start_s, chunk.end_s, len(chunk.pts)) for chunk in planned[: len(stored)]]
+
+
 def prefill_chunks(
     model: KVCompressibleModel,
     compression: CompressionConfig,
@@ -94,30 +113,45 @@ def prefill_chunks(
     """Prefill a video up to its chunk number ``total`` - 1 and append both levels of each to ``writer``.
 
     ``decoded`` begins with the chunk that ``writer`` wants next: the first, or the one behind the chunks that it has
-    kept, which ``resume`` then holds. Does not commit. The report counts what was prefilled here.
+    kept, which ``resume`` then holds. Does not commit. The report counts what was prefilled here. Where ``writer`` has
+    all chunks already, nothing is.
 
     Raises :class:`TruncatedVideoError` when fewer chunks arrive, ``ValueError`` when they arrive out of order.
     """
+    if writer.chunks == total:  # the last one was compressed as such, so no prefill could go on from there
+        return PrefillReport(0, 0, dict.fromkeys(LEVELS, 0))
     prefill = model.start_prefill(compression, resume)
+    prefill.expect(total, compression.frames_per_chunk * model.tokens_per_frame)
     if resume is None:
         writer.put_prompt(prefill.prompt)
-    kept, frames = writer.chunks, 0
+    kept, frames, store_s = writer.chunks, 0, 0.0
     window = dict.fromkeys(LEVELS, 0)
-    for item in decoded:
-        due = writer.chunks
-        if item.chunk.index != due:
-            raise ValueError(f"chunk {item.chunk.index} arrived where {due} was due")
-        visual_tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
-        before = {level: prefill.memory_tokens(level) for level in LEVELS}
-        kvs = prefill.append(visual_tokens_TN, last=due == total - 1)
-        for level in LEVELS:
-            window[level] = max(window[level], before[level] + len(visual_tokens_TN) + kvs[level].tokens)
-        seen = frames_checksum(item.frames_FHWC)
-        writer.append(due, item.chunk.start_s, item.chunk.end_s, len(item.frames_FHWC), kvs, seen)
+    device = model.decoder.device
+    laps = Laps(device)
+    prefill.after_pass = laps.end
+
+    def computed() -> Iterator[tuple[DecodedChunk, ChunkKV]]:
+        for due, item in enumerate(decoded, start=kept):
+            if item.chunk.index != due:
+                raise ValueError(f"chunk {item.chunk.index} arrived where {due} was due")
+            laps.begin()
+            visual_tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
+            laps.end("vision")
+            before = {level: prefill.memory_tokens(level) for level in LEVELS}
+            kvs = prefill.append(visual_tokens_TN, last=due == total - 1)
+            for level in LEVELS:
+                window[level] = max(window[level], before[level] + len(visual_tokens_TN) + kvs[level].tokens)
+            yield item, kvs
+
+    for item, copy in HostCopies(device).each(computed()):
+        kvs, began = copy.result(), time.perf_counter()
+        chunk, seen = item.chunk, frames_checksum(item.frames_FHWC)
+        writer.append(chunk.index, chunk.start_s, chunk.end_s, len(item.frames_FHWC), kvs, seen)
+        store_s += time.perf_counter() - began
         frames += len(item.frames_FHWC)
         if progress is not None:
             progress(writer.chunks, total)
     if writer.chunks != total:
         raise TruncatedVideoError(f"{writer.video.name} ended after {writer.chunks} of {total} planned chunks")
     beyond = {level: window[level] - model.context_length for level in LEVELS}
-    return PrefillReport(writer.chunks - kept, frames, beyond)
+    return PrefillReport(writer.chunks - kept, frames, beyond, laps.seconds() | {"store": store_s})

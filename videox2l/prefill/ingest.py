@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -14,6 +15,7 @@ from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel, PrefillState
 from videox2l.prefill.chunks import Progress, index_spec, prefill_chunks
 from videox2l.store import DEFAULT_CODECS, Archive, IndexWriter, Manifest
+from videox2l.store.metadata import MetadataValue
 from videox2l.video import Chunk, decode_chunks_isolated, plan_video_isolated
 
 Warn = Callable[[str], None]
@@ -30,13 +32,16 @@ def ingest_video(
     codecs: Mapping[Level, str] = DEFAULT_CODECS,
     replace: bool = False,
     recorded_at: str | None = None,
+    name: str | None = None,
+    metadata: Mapping[str, MetadataValue] | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
 ) -> tuple[VideoIdentity, Manifest | None]:
     """Prefill one video on a model of this process and commit it; decoding runs in a child, which a file may kill.
 
-    ``replace`` and ``recorded_at`` are those of :meth:`~videox2l.store.Archive.create_index`. Returns ``None`` for a
-    manifest where the index was committed already.
+    ``replace``, ``recorded_at`` and ``metadata`` are those of :meth:`~videox2l.store.Archive.create_index`; ``name`` is
+    used in place of the file's. Returns ``None`` for a manifest where the index was committed already; what is newly
+    said of the video is noted on it then.
 
     Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then.
     """
@@ -44,10 +49,12 @@ def ingest_video(
     recorded_at = None if recorded_at is None else wall_clock(recorded_at)
     spec = index_spec(model, sampling, compression, codecs)
     identity = archive.identify(source)
+    identity = dataclasses.replace(identity, name=name or identity.name)
     if not replace and archive.has(identity.video_id, spec):
+        archive.describe(identity, spec.index_fp, recorded_at=recorded_at, metadata=metadata)
         return identity, None
     plan = plan_video_isolated(source, sampling, compression.frames_per_chunk)
-    with archive.create_index(identity, spec, replace=replace, recorded_at=recorded_at) as writer:
+    with archive.create_index(identity, spec, replace=replace, recorded_at=recorded_at, metadata=metadata) as writer:
         return identity, write_index(model, compression, source, plan.chunks, writer, progress=progress, warn=warn)
 
 

@@ -25,6 +25,7 @@ from videox2l.prefill.ingest import write_index
 from videox2l.store import Archive, CatalogRow, Manifest, catalog, layout
 from videox2l.store.documents import seal, unseal
 from videox2l.store.inventory import IndexKey
+from videox2l.store.metadata import Description
 from videox2l.store.retention import Expiry, expire
 from videox2l.store.verify import Damage
 from videox2l.video import plan_video_isolated
@@ -104,7 +105,7 @@ class _Lost:
     codecs: dict[Literal["low", "high"], str]
     dtype: str
     model_fingerprint: str
-    recorded_at: str | None
+    description: Description
     manifest: Manifest | None
 
 
@@ -153,7 +154,7 @@ def _find_settings(archive: Archive, key: IndexKey) -> _Lost:
         codecs={"low": row.low_codec, "high": row.high_codec},
         dtype=row.dtype,
         model_fingerprint=row.model_fingerprint,
-        recorded_at=row.recorded_at or None,
+        description=row.description,
         manifest=manifest,
     )
 
@@ -193,7 +194,10 @@ def _rebuild(
             f"{name} was made with settings that this version no longer has. Remove the index and ingest the video."
         )
     plan = plan_video_isolated(lost.video.source, lost.sampling, lost.compression.frames_per_chunk)
-    with archive.rebuild_index(lost.video, spec, recorded_at=lost.recorded_at) as writer:
+    said = lost.description
+    with archive.rebuild_index(
+        lost.video, spec, recorded_at=said.recorded_at, metadata=said.metadata, aliases=said.aliases
+    ) as writer:
         made = write_index(
             model,
             lost.compression,
@@ -227,7 +231,8 @@ def _plan_file(archive: Archive, path: str) -> tuple[Action, Callable[[], None]]
         case [layout.ARCHIVE]:
             document = {"created": datetime.now(UTC).isoformat(timespec="seconds")}
             return "rewritten", lambda: storage.write(path, seal(document))
-        case [layout.SOURCES, _]:
+        # Caches, or what is only paid for once more without them.
+        case [layout.SOURCES, _] | [layout.QUARANTINE, _] | [layout.VIDEOS, *_, layout.JOURNAL]:
             return "removed", remove
         case [layout.MODELS, name]:
             return _plan_model(archive, path, name.removesuffix(".json"))

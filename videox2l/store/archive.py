@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,21 @@ from videox2l.store import catalog, layout, lookup, source_notes
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import seal, unseal
 from videox2l.store.inventory import read_manifests, take_inventory
+from videox2l.store.journal import find_unfinished
 from videox2l.store.lookup import VideoEntry
 from videox2l.store.manifest import ID, Manifest
+from videox2l.store.metadata import Alias, MetadataValue, with_alias
 from videox2l.store.mismatch import none_fits, several_fit
+from videox2l.store.patience import patient
 from videox2l.store.reader import IndexReader
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
 from videox2l.store.writer import Base, IndexWriter
 
 logger = logging.getLogger(__name__)
+
+# Of a change to a manifest that somebody else changes at the same moment.
+_DESCRIBE_TRIES = 5
 
 
 class Archive:
@@ -97,7 +104,9 @@ class Archive:
         return lookup.group(self._rows())
 
     def resolve(self, video: str) -> str:
-        """The id of a video given by id, path or URL it was ingested from, file name, or unique start of its id (≥ 6).
+        """The id of a video given by id, path or URL, name, or unique start of its id (at least 6 digits).
+
+        Every path, URL and name counts under which its content was ingested or found again.
 
         :raises VideoNotFoundError: none, or several, answer to it; the message suggests what to write instead.
         """
@@ -174,38 +183,84 @@ class Archive:
         """Whether this very index is committed. One request, or two."""
         return self._storage.exists(layout.manifest(video_id, spec.index_fp))
 
+    def patient(self, seconds: float) -> Archive:
+        """This archive, but faults of its storage that may pass are waited out for up to ``seconds``.
+
+        Other faults, and those that do not pass, are then a :class:`~videox2l.store.patience.StorageFailedError`.
+        """
+        return Archive(patient(self._storage, seconds))
+
+    def unfinished(self, video: VideoIdentity, spec: IndexSpec) -> list[Manifest]:
+        """What writers of this very index have stored that ended before their commit, the longest first.
+
+        For :meth:`IndexWriter.resume`. One request where there is nothing.
+        """
+        found = find_unfinished(self._storage, video, spec)
+        try:
+            committed = self._candidates(video.video_id, spec.index_fp) if found else []
+        except (ArchiveFormatError, CorruptDataError):
+            return []  # nobody knows what of it is the damaged index's
+        finished = {attempt for manifest in committed for attempt in manifest.attempts}
+        return [manifest for manifest in found if manifest.attempt not in finished]
+
     def create_index(
-        self, video: VideoIdentity, spec: IndexSpec, *, replace: bool = False, recorded_at: str | None = None
+        self,
+        video: VideoIdentity,
+        spec: IndexSpec,
+        *,
+        replace: bool = False,
+        recorded_at: str | None = None,
+        metadata: Mapping[str, MetadataValue] | None = None,
     ) -> IndexWriter:
         """Begin to write an index. Nothing of it is visible before :meth:`IndexWriter.commit`.
 
         :param replace: take the place of this index, if it is there, and of the video's other indexes of the same
-            model, all in the moment of the commit. Who reads them meanwhile can go on until the next ``gc``.
+            model, all in the moment of the commit. Who reads them meanwhile can go on until the next ``gc``. What the
+            latest of them says of the video stays, unless it is given anew.
         :param recorded_at: wall-clock time of the video's second 0, ISO 8601 with its offset from UTC.
+        :param metadata: the user's own values, at most :data:`~videox2l.store.metadata.MAX_METADATA_BYTES`.
         :raises AlreadyCommittedError: it is there already, and ``replace`` is off.
         :raises ArchiveNotWritableError: writing is refused, found out before any work is spent.
         """
-        base: Base | None = None
-        replaces: list[Manifest] = []
-        if replace:
-            version = self._storage.version(layout.manifest(video.video_id, spec.index_fp))
-            base = None if version is None else Base(version)
-            # Obsolete ones too, since this manifest may take the place of the one that hides them.
-            replaces = [
-                manifest
-                for manifest in self._stored(video.video_id, damaged_too=True)
-                if manifest.spec.model_fingerprint == spec.model_fingerprint and manifest.index_fp != spec.index_fp
-            ]
-        elif self.has(video.video_id, spec):
-            raise AlreadyCommittedError(f"{video.name} is already in {self.url} with these settings. Use that index.")
+        if not replace:
+            if self.has(video.video_id, spec):
+                raise AlreadyCommittedError(
+                    f"{video.name} is already in {self.url} with these settings. Use that index."
+                )
+            self.prepare_to_write(spec)
+            return IndexWriter(self._storage, video, spec, recorded_at=recorded_at, metadata=metadata)
+        version = self._storage.version(layout.manifest(video.video_id, spec.index_fp))
+        # Obsolete ones too, since this manifest may take the place of the one that hides them.
+        stored = [
+            manifest
+            for manifest in self._stored(video.video_id, damaged_too=True)
+            if manifest.spec.model_fingerprint == spec.model_fingerprint
+        ]
+        latest = max(stored, key=lambda manifest: manifest.created, default=None)
         self.prepare_to_write(spec)
-        return IndexWriter(self._storage, video, spec, base=base, replaces=replaces, recorded_at=recorded_at)
+        return IndexWriter(
+            self._storage,
+            video,
+            spec,
+            base=None if version is None else Base(version),
+            replaces=[manifest for manifest in stored if manifest.index_fp != spec.index_fp],
+            recorded_at=recorded_at or (latest.recorded_at if latest is not None else None),
+            metadata=metadata if metadata is not None or latest is None else latest.metadata,
+            aliases=() if latest is None else _aliases_of(video, latest),
+        )
 
-    def extend_index(self, manifest: Manifest, video: VideoIdentity, keep: int) -> IndexWriter:
+    def extend_index(
+        self,
+        manifest: Manifest,
+        video: VideoIdentity,
+        keep: int,
+        *,
+        metadata: Mapping[str, MetadataValue] | None = None,
+    ) -> IndexWriter:
         """Begin to write an index that starts with the first ``keep`` chunks of a committed one and takes its place.
 
-        It keeps the id under which the recording is known, though ``video`` has grown. The kept chunks are not stored
-        again.
+        It keeps the id under which the recording is known, though ``video`` has grown, and what is said of it, unless
+        ``metadata`` are given anew. The kept chunks are not stored again.
 
         :raises AlreadyCommittedError: the index was replaced or removed since ``manifest`` was read.
         :raises ArchiveNotWritableError: writing is refused.
@@ -222,13 +277,23 @@ class Archive:
             manifest.spec,
             base=Base(version, current, keep),
             replaces=[old for old in obsolete if old.attempt in current.replaces],
-            recorded_at=manifest.recorded_at,
+            recorded_at=current.recorded_at,
+            metadata=current.metadata if metadata is None else metadata,
+            aliases=_aliases_of(grown, current),
         )
 
-    def rebuild_index(self, video: VideoIdentity, spec: IndexSpec, *, recorded_at: str | None = None) -> IndexWriter:
+    def rebuild_index(
+        self,
+        video: VideoIdentity,
+        spec: IndexSpec,
+        *,
+        recorded_at: str | None = None,
+        metadata: Mapping[str, MetadataValue] | None = None,
+        aliases: Sequence[Alias] = (),
+    ) -> IndexWriter:
         """Begin to write an index anew that is there, but damaged: its manifest may be unreadable.
 
-        The commit takes its place, and no other index's.
+        The commit takes its place, and no other index's. What was said of the video is to be given again.
 
         :raises AlreadyCommittedError: there is no such index any more.
         :raises ArchiveNotWritableError: writing is refused.
@@ -237,7 +302,51 @@ class Archive:
         if version is None:
             raise AlreadyCommittedError(f"{video.name} was removed meanwhile from {self.url}. Ingest it anew.")
         self.prepare_to_write(spec)
-        return IndexWriter(self._storage, video, spec, base=Base(version), recorded_at=recorded_at)
+        return IndexWriter(
+            self._storage,
+            video,
+            spec,
+            base=Base(version),
+            recorded_at=recorded_at,
+            metadata=metadata,
+            aliases=aliases,
+        )
+
+    def describe(
+        self,
+        video: VideoIdentity,
+        index_fp: str,
+        *,
+        recorded_at: str | None = None,
+        metadata: Mapping[str, MetadataValue] | None = None,
+    ) -> list[str]:
+        """Note on a committed index what is newly said of its video, in words: empty where all of it was known.
+
+        A name or source by which the video was not known is added to its aliases; a name that was given for the same
+        source takes the place of the one it had. ``metadata`` and ``recorded_at``, where given, replace what was there.
+        Costs one small request where there is nothing new.
+
+        :raises AlreadyCommittedError: the index is not there any more, or others change it all the time.
+        :raises ArchiveNotWritableError: writing is refused.
+        """
+        key = (video.video_id, index_fp)
+        row = catalog.read(self._storage, [key]).get(key)
+        if row is not None and not row.description.updated(video, recorded_at, metadata)[1]:
+            return []
+        for attempt in range(_DESCRIBE_TRIES):
+            try:
+                manifest = self._manifest(*key)
+                said, news = manifest.description.updated(video, recorded_at, metadata)
+                if news:
+                    self.swap_manifest(manifest, manifest.described(said))
+            except FileNotFoundError as error:
+                raise AlreadyCommittedError(f"{video.name} was removed meanwhile from {self.url}.") from error
+            except AlreadyCommittedError:
+                if attempt == _DESCRIBE_TRIES - 1:
+                    raise
+            else:
+                break
+        return news
 
     def swap_manifest(self, old: Manifest, new: Manifest) -> None:
         """Put ``new``, made from ``old``, in its place, and its row into the catalog.
@@ -288,6 +397,20 @@ class Archive:
             raise AlreadyCommittedError(
                 f"{manifest.video.name} was removed meanwhile from {self.url}. Try again."
             ) from error
+
+    def check_writable(self) -> None:
+        """Try to write, without changing anything: the archive's first file is created again, which is there.
+
+        :raises ArchiveNotWritableError: writing is refused.
+        """
+        try:
+            self._storage.create(layout.ARCHIVE, self._storage.read(layout.ARCHIVE))
+        except FileExistsError:
+            return
+
+    def free_bytes(self) -> int | None:
+        """Room on the archive's disk; None for object storage, which does not say."""
+        return shutil.disk_usage(self._storage.root).free if "://" not in self.url else None
 
     def prepare_to_write(self, spec: IndexSpec) -> None:
         """Store what the model's fingerprint stands for, and find out whether the storage keeps its promises."""
@@ -383,3 +506,8 @@ class Archive:
         if (manifest.video.video_id, manifest.index_fp) != (video_id, index_fp):
             raise ArchiveFormatError(f"{self.url}/{path} describes another index: it was copied or moved here by hand.")
         return manifest
+
+
+def _aliases_of(video: VideoIdentity, before: Manifest) -> tuple[Alias, ...]:
+    """What ``video`` is called besides, when its index takes the place of ``before``."""
+    return with_alias(before.aliases, video.name, video.source, before.video.name, before.video.source)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
@@ -20,7 +22,7 @@ from videox2l.store.storage import Range
 class AsyncIndexReader:
     """:class:`~videox2l.store.IndexReader` for coroutines: the same reads and errors, through a :class:`Fetcher`.
 
-    Checksums and codecs run in a thread, since 39 MiB of low KVs would hold up the loop for milliseconds.
+    Checksums and codecs run in the threads that read, since 39 MiB of low KVs would hold up the loop for milliseconds.
     """
 
     def __init__(self, fetcher: Fetcher, manifest: Manifest) -> None:
@@ -59,14 +61,26 @@ class AsyncIndexReader:
         return result
 
     async def _read(self, plan: ReadPlan) -> list[KV]:
+        in_range = defaultdict(list)
+        for number, piece in enumerate(plan.pieces):
+            in_range[piece.range_number].append(number)
+
+        def decode(range_number: int, data: Data) -> list[KV]:
+            pieces = (plan.pieces[number] for number in in_range[range_number])
+            return [decode_piece(self.manifest, plan, piece, data) for piece in pieces]
+
         try:
-            fetched = await self._fetcher.fetch(plan.ranges)
+            decoded = await self._fetcher.fetch_each(
+                [(part, functools.partial(decode, number)) for number, part in enumerate(plan.ranges)]
+            )
         except FileNotFoundError as error:
             raise shard_missing(self.manifest, error) from error
-        return await asyncio.to_thread(self._decode, plan, fetched)
-
-    def _decode(self, plan: ReadPlan, fetched: Sequence[Data]) -> list[KV]:
-        return [decode_piece(self.manifest, plan, piece, fetched[piece.range_number]) for piece in plan.pieces]
+        found = {
+            number: kv
+            for range_number, kvs in enumerate(decoded)
+            for number, kv in zip(in_range[range_number], kvs, strict=True)
+        }
+        return [found[number] for number in range(len(plan.pieces))]
 
 
 class BackgroundFetch:

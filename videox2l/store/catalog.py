@@ -10,6 +10,7 @@ Each file's footer carries, under the key ``checksum``, the XXH3-128 of the file
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -21,6 +22,7 @@ from videox2l.identity import canonical_json
 from videox2l.store import layout
 from videox2l.store.documents import checksum
 from videox2l.store.manifest import Manifest
+from videox2l.store.metadata import Alias, Description
 from videox2l.store.storage import Range, Storage
 
 _CHECKSUM_KEY = "checksum"
@@ -34,7 +36,8 @@ _ROW_LIMIT = 2**20
 class CatalogRow:
     """One committed index. Durations in seconds, sizes in bytes, ``created`` in UTC (ISO 8601).
 
-    ``model``, ``sampling`` and ``compression`` are JSON text; ``recorded_at`` is empty where it was not given.
+    ``model``, ``sampling``, ``compression``, ``metadata`` (an object) and ``aliases`` (a list of objects with ``name``
+    and ``source``) are JSON text; ``recorded_at`` is empty where it was not given.
     """
 
     video_id: str
@@ -58,6 +61,19 @@ class CatalogRow:
     high_bytes: int
     created: str
     recorded_at: str
+    metadata: str
+    aliases: str
+
+    @property
+    def description(self) -> Description:
+        """What is said of the video."""
+        metadata = json.loads(self.metadata)
+        return Description(self.name, self.source, self.other_names, self.recorded_at or None, metadata)
+
+    @property
+    def other_names(self) -> tuple[Alias, ...]:
+        """``aliases`` as data."""
+        return () if self.aliases == "[]" else tuple(Alias(**alias) for alias in json.loads(self.aliases))
 
     @classmethod
     def of(cls, manifest: Manifest) -> CatalogRow:
@@ -84,6 +100,8 @@ class CatalogRow:
             high_bytes=totals["high"].bytes,
             created=manifest.created,
             recorded_at=manifest.recorded_at or "",
+            metadata=canonical_json(manifest.metadata).decode(),
+            aliases=canonical_json([asdict(alias) for alias in manifest.aliases]).decode(),
         )
 
 
@@ -145,7 +163,11 @@ def from_parquet(data: bytes | memoryview) -> CatalogRow | None:
             return None
         if file.metadata.num_rows != 1 or not file.schema_arrow.equals(_SCHEMA):
             return None
-        return CatalogRow(**file.read(use_threads=False).to_pylist()[0])
+        row = CatalogRow(**file.read(use_threads=False).to_pylist()[0])
+        sound = all(isinstance(alias.name, str) for alias in row.other_names) and isinstance(
+            json.loads(row.metadata), dict
+        )
+        return row if sound else None
     except (pa.ArrowException, OSError, TypeError, IndexError, KeyError, ValueError):
         return None
 

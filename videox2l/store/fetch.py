@@ -13,12 +13,15 @@ import dataclasses
 import itertools
 import random
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from videox2l.errors import ArchiveError, ConfigError
 from videox2l.store.range_sources import Data, Source, TransientError, open_source
 from videox2l.store.storage import Range, Storage
+
+T = TypeVar("T")
 
 # Latencies that the percentile is taken of: enough for a 95th, few enough to follow a network that changes.
 _RECENT = 256
@@ -106,31 +109,35 @@ class Fetcher:
         return dataclasses.replace(self._statistics)
 
     async def fetch(self, ranges: Sequence[Range]) -> list[Data]:
-        """The ranges in their order, read at once. Cut short where a file ends early.
+        """The ranges in their order, read at once, cut short where a file ends. Errors: see :meth:`fetch_each`."""
+        return await self.fetch_each([(part, _as_it_is) for part in ranges])
+
+    async def fetch_each(self, wanted: Sequence[tuple[Range, Callable[[Data], T]]]) -> list[T]:
+        """Read ranges at once; of each, in their order, what its function makes of it, in the thread that has read it.
+
+        Functions are quick and have no effects: one is called twice where a request was sent twice.
 
         When this returns, raises or is cancelled, no task or request of it is left. Only threads, which read storages
         other than S3, first finish the range that they are at.
 
         :raises FileNotFoundError: one of the files is missing.
-        :raises ArchiveError: refused, or not read within the deadline or the retries.
+        :raises ArchiveError: refused, or not read within the deadline or the retries; and what the functions raise.
         """
-        tasks: list[asyncio.Task[Data]] = []
+        tasks: list[asyncio.Task[T]] = []
         try:
             async with asyncio.timeout(self.config.deadline_s):
                 source = await self._open()
-                tasks = [asyncio.create_task(self._read(source, part)) for part in ranges]
-                found = await asyncio.gather(*tasks)
+                tasks = [asyncio.create_task(self._read(source, part, then)) for part, then in wanted]
+                return await asyncio.gather(*tasks)
         except TimeoutError as error:
-            left = [part.path for part, task in zip(ranges, tasks, strict=False) if not _succeeded(task)]
+            left = [part.path for (part, _), task in zip(wanted, tasks, strict=False) if not _succeeded(task)]
             raise ArchiveError(
-                f"{self._storage.url}: {len(left) or 'all'} of {len(ranges)} reads took longer than "
+                f"{self._storage.url}: {len(left) or 'all'} of {len(wanted)} reads took longer than "
                 f"{self.config.deadline_s:g} s{f', first {left[0]}' if left else ''}. "
                 "Check the connection, or raise the deadline."
             ) from error
         finally:
             await _end(tasks)
-        self._statistics.bytes += sum(map(len, found))
-        return found
 
     async def aclose(self) -> None:
         """Free threads and connections. Reads under way fail."""
@@ -143,11 +150,13 @@ class Fetcher:
                 self._source = await asyncio.to_thread(open_source, self._storage, self.config.concurrency)
             return self._source
 
-    async def _read(self, source: Source, part: Range) -> Data:
+    async def _read(self, source: Source, part: Range, then: Callable[[Data], T]) -> T:
         for attempt in itertools.count():
             try:
                 async with self._slots:
-                    return await self._read_hedged(source, part)
+                    size, made = await self._read_hedged(source, part, lambda data: (len(data), then(data)))
+                    self._statistics.bytes += size
+                    return made
             except TransientError as error:
                 if attempt == self.config.retries:
                     raise ArchiveError(
@@ -160,36 +169,40 @@ class Fetcher:
             await asyncio.sleep(random.uniform(0, longest))
         raise AssertionError("unreachable")
 
-    async def _read_hedged(self, source: Source, part: Range) -> Data:
+    async def _read_hedged(self, source: Source, part: Range, then: Callable[[Data], T]) -> T:
         """One request, and a second one if the first is slow. The second takes no slot of its own."""
         self._hedging.saw_request()
         delay = self._hedging.delay_s() if source.repeatable else None
         started = asyncio.get_running_loop().time()
         if delay is None:  # not worth a task of its own
-            data = await self._request(source, part)
+            made = await self._request(source, part, then)
             self._hedging.saw_latency(asyncio.get_running_loop().time() - started)
-            return data
-        tasks = [asyncio.create_task(self._request(source, part))]
+            return made
+        tasks = [asyncio.create_task(self._request(source, part, then))]
         try:
             await asyncio.wait(tasks, timeout=delay)
             if not tasks[0].done() and self._hedging.take():
                 self._statistics.hedges += 1
-                tasks.append(asyncio.create_task(self._request(source, part)))
+                tasks.append(asyncio.create_task(self._request(source, part, then)))
             winner = await _first_answer(tasks)
-            data = winner.result()
+            made = winner.result()
             self._statistics.hedges_won += winner is not tasks[0]
         finally:
             await _end(tasks)
         self._hedging.saw_latency(asyncio.get_running_loop().time() - started)
-        return data
+        return made
 
-    async def _request(self, source: Source, part: Range) -> Data:
+    async def _request(self, source: Source, part: Range, then: Callable[[Data], T]) -> T:
         self._statistics.requests += 1
         try:
             async with asyncio.timeout(self.config.timeout_s):
-                return await source.read(part)
+                return await source.read(part, then)
         except TimeoutError as error:
             raise TransientError(f"no answer within {self.config.timeout_s:g} s") from error
+
+
+def _as_it_is(data: Data) -> Data:
+    return data
 
 
 class _Hedging:
@@ -221,7 +234,7 @@ class _Hedging:
         return True
 
 
-async def _first_answer(tasks: Collection[asyncio.Task[Data]]) -> asyncio.Task[Data]:
+async def _first_answer(tasks: Collection[asyncio.Task[T]]) -> asyncio.Task[T]:
     """The first task that ends with data or a final error; the last one if all fail in passing."""
     pending = set(tasks)
     while True:
@@ -231,11 +244,11 @@ async def _first_answer(tasks: Collection[asyncio.Task[Data]]) -> asyncio.Task[D
             return (answered or list(done))[0]
 
 
-def _succeeded(task: asyncio.Task[Data]) -> bool:
+def _succeeded(task: asyncio.Task[Any]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-async def _end(tasks: Collection[asyncio.Task[Data]]) -> None:
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel what still runs and wait until it has ended."""
     for task in tasks:
         task.cancel()

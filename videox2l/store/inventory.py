@@ -22,15 +22,21 @@ AttemptKey = tuple[str, str, str]
 
 @dataclass
 class Inventory:
-    """What one listing found. ``leftovers``: temporary files of killed writers; ``unknown``: none of ours."""
+    """What one listing found. ``leftovers``: temporary files of killed writers; ``unknown``: none of ours.
+
+    ``attempts`` hold the ``journals``, too, and the claims beside them. ``reports`` are made of ``runs``, the ledgers.
+    """
 
     archive: FileInfo | None = None
     manifests: dict[IndexKey, FileInfo] = field(default_factory=dict)
     attempts: dict[AttemptKey, list[FileInfo]] = field(default_factory=lambda: defaultdict(list))
+    journals: dict[AttemptKey, FileInfo] = field(default_factory=dict)
     catalog: dict[IndexKey, FileInfo] = field(default_factory=dict)
+    quarantine: dict[IndexKey, FileInfo] = field(default_factory=dict)
     models: dict[str, FileInfo] = field(default_factory=dict)
     sources: list[FileInfo] = field(default_factory=list)
     runs: list[FileInfo] = field(default_factory=list)
+    reports: list[FileInfo] = field(default_factory=list)
     leftovers: list[FileInfo] = field(default_factory=list)
     unknown: list[FileInfo] = field(default_factory=list)
 
@@ -90,20 +96,24 @@ def _sort(info: FileInfo, into: Inventory) -> None:
             into.archive = info
         case [layout.VIDEOS, video_id, index_fp, layout.MANIFEST] if _is_index(video_id, index_fp):
             into.manifests[video_id, index_fp] = info
-        case [layout.VIDEOS, video_id, index_fp, layout.ATTEMPTS, attempt, _] if _is_index(
+        case [layout.VIDEOS, video_id, index_fp, layout.ATTEMPTS, attempt, file] if _is_index(
             video_id, index_fp
         ) and layout.ATTEMPT_NAME.fullmatch(attempt):
             into.attempts[video_id, index_fp, attempt].append(info)
-        case [layout.CATALOG, row] if _catalog_key(row) is not None:
-            key = _catalog_key(row)
-            assert key is not None
+            if file == layout.JOURNAL:
+                into.journals[video_id, index_fp, attempt] = info
+        case [layout.CATALOG, row] if (key := _index_key(row, ".parquet")) is not None:
             into.catalog[key] = info
+        case [layout.QUARANTINE, record] if (key := _index_key(record, ".json")) is not None:
+            into.quarantine[key] = info
         case [layout.MODELS, model] if model.endswith(".json"):
             into.models[model.removesuffix(".json")] = info
         case [layout.SOURCES, note] if note.endswith(".json"):
             into.sources.append(info)
         case [layout.RUNS, ledger] if ledger.endswith(".jsonl"):
             into.runs.append(info)
+        case [layout.RUNS, report] if report.endswith((".json", ".html")):
+            into.reports.append(info)
         case _:
             into.unknown.append(info)
 
@@ -112,6 +122,7 @@ def _is_index(video_id: str, index_fp: str) -> bool:
     return ID.fullmatch(video_id) is not None and ID.fullmatch(index_fp) is not None
 
 
-def _catalog_key(name: str) -> IndexKey | None:
-    video_id, _, index_fp = name.removesuffix(".parquet").partition("-")
-    return (video_id, index_fp) if name.endswith(".parquet") and _is_index(video_id, index_fp) else None
+def _index_key(name: str, suffix: str) -> IndexKey | None:
+    """The index in the name of a file that belongs to one."""
+    video_id, _, index_fp = name.removesuffix(suffix).partition("-")
+    return (video_id, index_fp) if name.endswith(suffix) and _is_index(video_id, index_fp) else None

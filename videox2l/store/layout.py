@@ -5,9 +5,11 @@
     archive.json                                    format version; its presence makes the folder an archive
     models/<model_fp>.json                          what a model fingerprint stands for, readable
     videos/<video_id>/<index_fp>/manifest.json      the commit point of an index, written last
-    videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow
+    videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow;
+                                                    journal.json and claim.json while they are not committed
     catalog/<video_id>-<index_fp>.parquet           one row, for listings and queries; a cache of the manifests
     sources/<hash of a URL>.json                    what was found at a URL, so that it need not be read again
+    quarantine/<video_id>-<index_fp>.json           why ingests leave a video alone
     runs/<run_id>.jsonl                             the ledger of an ingest
 
 Every writer has an attempt folder of its own, so writers cannot damage one another's shards; the manifest names the
@@ -28,8 +30,11 @@ CATALOG = "catalog"
 MODELS = "models"
 SOURCES = "sources"
 RUNS = "runs"
+QUARANTINE = "quarantine"
 ATTEMPTS = "attempts"
 MANIFEST = "manifest.json"
+JOURNAL = "journal.json"
+CLAIM = "claim.json"
 
 ATTEMPT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
 SHARD_NAME = re.compile(r"(low|high)-\d{5,9}\.arrow|prompt\.arrow")
@@ -54,9 +59,24 @@ def manifest(video_id: str, index_fp: str) -> str:
     return f"{video(video_id)}/{index_fp}/{MANIFEST}"
 
 
+def attempts(video_id: str, index_fp: str) -> str:
+    """The folder of all writers of an index."""
+    return f"{video(video_id)}/{index_fp}/{ATTEMPTS}"
+
+
 def attempt(video_id: str, index_fp: str, attempt_id: str) -> str:
     """The folder of one writer's shards."""
-    return f"{video(video_id)}/{index_fp}/{ATTEMPTS}/{attempt_id}"
+    return f"{attempts(video_id, index_fp)}/{attempt_id}"
+
+
+def journal(video_id: str, index_fp: str, attempt_id: str) -> str:
+    """What of a writer's index is stored, until it is committed."""
+    return f"{attempt(video_id, index_fp, attempt_id)}/{JOURNAL}"
+
+
+def claim(video_id: str, index_fp: str, attempt_id: str) -> str:
+    """Whether a writer's shards belong to others as well."""
+    return f"{attempt(video_id, index_fp, attempt_id)}/{CLAIM}"
 
 
 def shard(part: Part, number: int) -> str:
@@ -67,6 +87,11 @@ def shard(part: Part, number: int) -> str:
 def catalog(video_id: str, index_fp: str) -> str:
     """The catalog's row of an index."""
     return f"{CATALOG}/{video_id}-{index_fp}.parquet"
+
+
+def quarantine(video_id: str, index_fp: str) -> str:
+    """Why this index of a video is not tried again."""
+    return f"{QUARANTINE}/{video_id}-{index_fp}.json"
 
 
 def source(url: str) -> str:

@@ -38,6 +38,17 @@ class VideoEntry:
         """Seconds of video covered."""
         return self.indexes[-1].duration_s
 
+    @property
+    def sources(self) -> set[str]:
+        """Every path and URL that this content was ingested from or found at."""
+        return {row.source for row in self.indexes} | {also.source for row in self.indexes for also in row.other_names}
+
+    @property
+    def names(self) -> set[str]:
+        """Every name it has or had: given ones, and those of its files."""
+        names = {row.name for row in self.indexes} | {also.name for row in self.indexes for also in row.other_names}
+        return names | {source_name(source) for source in self.sources}
+
 
 def group(rows: Iterable[CatalogRow]) -> list[VideoEntry]:
     """Rows by video, sorted by name."""
@@ -54,15 +65,17 @@ def is_id(text: str) -> bool:
 
 
 def resolve(text: str, videos: Sequence[VideoEntry]) -> str:
-    """The id of the one video that ``text`` means: an id, a source, a file name, or the start of an id, tried so.
+    """The id of the one video that ``text`` means: an id, a source, a name, or the start of an id, tried so.
+
+    Sources and names are all that the video is known by.
 
     :raises VideoNotFoundError: none or several.
     """
     source = source_url(text) if text else ""
     for found in (
         [video for video in videos if video.video_id == text],
-        [video for video in videos if any(row.source == source for row in video.indexes)],
-        [video for video in videos if any(row.name == text for row in video.indexes)],
+        [video for video in videos if source in video.sources],
+        [video for video in videos if text in video.names],
         [video for video in videos if len(text) >= _SHORTEST_PREFIX and video.video_id.startswith(text.lower())],
     ):
         if len(found) == 1:
@@ -76,7 +89,7 @@ def resolve(text: str, videos: Sequence[VideoEntry]) -> str:
 def _suggestion(text: str, videos: Sequence[VideoEntry]) -> str:
     if not videos:
         return "It holds no videos yet: ingest one."
-    names = {row.name.lower(): row.name for video in videos for row in video.indexes}
+    names = {name.lower(): name for video in videos for name in sorted(video.names)}
     near = difflib.get_close_matches(source_name(text).lower(), names, n=3, cutoff=0.5)
     if near:
         return f"Did you mean {' or '.join(names[name] for name in near)}?"

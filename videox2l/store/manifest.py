@@ -21,6 +21,7 @@ from videox2l.kv.chunk import LEVELS, Level
 from videox2l.store import documents, layout
 from videox2l.store.documents import count, matching, seal, unseal
 from videox2l.store.layout import Part
+from videox2l.store.metadata import MAX_ALIASES_BYTES, Alias, Description, MetadataValue, metadata_problem
 from videox2l.store.spec import IndexSpec
 
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
@@ -127,7 +128,7 @@ class Manifest:
 
     ``recorded_at``: wall-clock time of the video's second 0 (ISO 8601 with offset), where it was given.
     ``replaces``: attempts at other indexes of the same video that this commit made obsolete. ``dropped``: when a
-    level was removed to save space.
+    level was removed to save space. ``metadata``: the user's own values. ``aliases``: what else the video is called.
     """
 
     video: VideoIdentity
@@ -141,6 +142,8 @@ class Manifest:
     recorded_at: str | None = None
     replaces: Sequence[str] = ()
     dropped: Mapping[Level, str] = field(default_factory=dict)
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    aliases: Sequence[Alias] = ()
 
     @property
     def index_fp(self) -> str:
@@ -173,6 +176,23 @@ class Manifest:
             level: Totals(sum(kv.tokens for kv in kvs), sum(kv.length for kv in kvs)) for level, kvs in stored.items()
         }
 
+    @property
+    def description(self) -> Description:
+        """What is said of the video."""
+        return Description(
+            self.video.name, self.video.source, tuple(self.aliases), self.recorded_at, dict(self.metadata)
+        )
+
+    def described(self, said: Description) -> Manifest:
+        """This manifest with something else said of the video, whose source stays."""
+        return dataclasses.replace(
+            self,
+            video=dataclasses.replace(self.video, name=said.name),
+            aliases=said.aliases,
+            recorded_at=said.recorded_at,
+            metadata=said.metadata,
+        )
+
     def to_json(self) -> bytes:
         return seal(
             {
@@ -181,6 +201,8 @@ class Manifest:
                 "attempt": self.attempt,
                 "created": self.created,
                 "recorded_at": self.recorded_at,
+                "metadata": dict(self.metadata),
+                "aliases": [dataclasses.asdict(alias) for alias in self.aliases],
                 "replaces": list(self.replaces),
                 "dropped": dict(self.dropped),
                 "software": dict(self.software),
@@ -219,6 +241,8 @@ class Manifest:
                 for level, text in get(document, "dropped", dict, where).items()
                 if level in LEVELS
             },
+            metadata=_metadata(get(document, "metadata", dict, where), where),
+            aliases=_aliases(get(document, "aliases", list, where), where),
         )
         if manifest.index_fp != get(document, "index_fp", str, where):
             raise ArchiveFormatError(f"{where}: its settings do not give the index it names. Ingest the video again.")
@@ -234,6 +258,21 @@ def _video(document: Any, where: str) -> VideoIdentity:
         size=count(document, "size", where),
         sha256=matching(document, "sha256", _SHA256, where),
     )
+
+
+def _metadata(document: dict[str, Any], where: str) -> dict[str, MetadataValue]:
+    problem = metadata_problem(document)
+    if problem:
+        raise ArchiveFormatError(f"{where}: of its metadata, {problem}. Ingest the video again.")
+    return document
+
+
+def _aliases(documents_: list[Any], where: str) -> tuple[Alias, ...]:
+    text = documents.field
+    found = tuple(Alias(text(item, "name", str, where), text(item, "source", str, where)) for item in documents_)
+    if sum(len(alias.name) + len(alias.source) for alias in found) > MAX_ALIASES_BYTES:
+        raise ArchiveFormatError(f"{where}: it has more names than a writer gives a video. Ingest the video again.")
+    return found
 
 
 def _shard_entry(document: Any, where: str) -> ShardEntry:

@@ -1,20 +1,22 @@
 """Where the hot read path gets one range from: S3 by plain HTTP, everything else through the archive's storage.
 
-``urllib3`` in threads, with addresses signed by botocore, because KVs are large and Python's part per request is small:
-a range goes from the socket into the bytes that become tensors, and nowhere in between. That takes half the processor
-time of clients that collect pieces and join them (see docs/measurements.md).
+A thread a request, because KVs are large and Python's part in a request is small: a range goes from the socket into
+the memory that becomes tensors, and nowhere in between, and is checked while the processor still has it at hand.
+Clients that collect pieces and join them take up to twice the processor time (see docs/measurements.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from videox2l.errors import ArchiveError
 from videox2l.store.storage import Range, Storage
 
 Data = bytes | memoryview
+T = TypeVar("T")
 
 
 class TransientError(Exception):
@@ -27,12 +29,12 @@ class Source(Protocol):
     repeatable: bool
     """Whether a second request is any use: some threads cannot be cancelled, and a local disk gains nothing."""
 
-    async def read(self, part: Range) -> Data:
-        """The range, cut short where the file ends.
+    async def read(self, part: Range, then: Callable[[Data], T]) -> T:
+        """What ``then`` makes of the range, which is cut short where the file ends; in the thread that has read it.
 
         :raises FileNotFoundError: there is no such file.
         :raises TransientError: throttled, broken off, or the server's fault.
-        :raises ArchiveError: anything else.
+        :raises ArchiveError: anything else; and what ``then`` raises.
         """
         ...
 
@@ -69,9 +71,12 @@ class StorageSource:
         self._storage = storage
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="videox2l-fetch")
 
-    async def read(self, part: Range) -> Data:
-        [data] = await asyncio.get_running_loop().run_in_executor(self._pool, self._storage.read_ranges, [part])
-        return data
+    async def read(self, part: Range, then: Callable[[Data], T]) -> T:
+        def run() -> T:
+            [data] = self._storage.read_ranges([part])
+            return then(data)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from videox2l.kv.chunk import Level
 from videox2l.store.archive import Archive
+from videox2l.store.contents import renumber
 from videox2l.store.manifest import Manifest
 from videox2l.store.sweep import remove_index
-from videox2l.store.writer import renumber
 
 
 @dataclass(frozen=True)

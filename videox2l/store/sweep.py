@@ -1,7 +1,8 @@
 """Garbage collection: what killed writers, replaced indexes and removed videos left behind.
 
 Nothing that a committed manifest refers to is ever touched, and nothing young: a writer may still be at work, and a
-reader may still use what was just replaced.
+reader may still use what was just replaced. Of an index with a young journal everything stays, because whoever goes on
+from it uses shards of earlier attempts.
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ def find_garbage(
     limit = (now or datetime.now(UTC)) - older_than
     # Nobody knows what a damaged manifest refers to, so everything of its index stays.
     manifests, unreadable = read_manifests(storage, inventory)
-    damaged = set(unreadable)
+    damaged, unfinished = set(unreadable), _unfinished(inventory, limit)
     return [
-        *_attempts(inventory, manifests, damaged, limit),
+        *_attempts(inventory, manifests, damaged | unfinished, limit),
         *_obsolete(inventory, manifests),
         *_stale_rows(inventory),
-        *_models(inventory, manifests, damaged, limit),
+        *_pardoned(inventory),
+        *_models(inventory, manifests, damaged | unfinished, limit),
         *_temporary(inventory, limit),
     ]
 
@@ -79,8 +81,17 @@ def remove_index(storage: Storage, key: IndexKey) -> None:
     storage.delete_folder("/".join((layout.video(key[0]), key[1])))
 
 
+def _unfinished(inventory: Inventory, limit: datetime) -> set[IndexKey]:
+    """Indexes that a writer is at work on, or that one may go on with from where another ended."""
+    return {
+        (video_id, index_fp)
+        for video_id, index_fp, attempt in inventory.journals
+        if any(info.modified > limit for info in inventory.attempts[video_id, index_fp, attempt])
+    }
+
+
 def _attempts(
-    inventory: Inventory, manifests: dict[IndexKey, Manifest], damaged: set[IndexKey], limit: datetime
+    inventory: Inventory, manifests: dict[IndexKey, Manifest], spared: set[IndexKey], limit: datetime
 ) -> Iterator[Garbage]:
     obsolete_since = {
         attempt: datetime.fromisoformat(manifest.created)
@@ -89,7 +100,7 @@ def _attempts(
     }
     for (video_id, index_fp, attempt), files in inventory.attempts.items():
         manifest = manifests.get((video_id, index_fp))
-        if (video_id, index_fp) in damaged:
+        if (video_id, index_fp) in spared:
             continue
         used = {manifest.shard_path(n) for n in range(len(manifest.shards))} if manifest is not None else set()
         used = set() if attempt in obsolete_since else used.intersection(info.path for info in files)
@@ -124,12 +135,19 @@ def _stale_rows(inventory: Inventory) -> Iterator[Garbage]:
         yield _garbage(stale, "catalog rows of indexes that are gone")
 
 
+def _pardoned(inventory: Inventory) -> Iterator[Garbage]:
+    """Records of videos that were ingested after all, by a job that was killed before it could delete them."""
+    pardoned = [info for key, info in inventory.quarantine.items() if key in inventory.manifests]
+    if pardoned:
+        yield _garbage(pardoned, "quarantine of videos that are ingested")
+
+
 def _models(
-    inventory: Inventory, manifests: dict[IndexKey, Manifest], damaged: set[IndexKey], limit: datetime
+    inventory: Inventory, manifests: dict[IndexKey, Manifest], spared: set[IndexKey], limit: datetime
 ) -> Iterator[Garbage]:
     used = {manifest.spec.model_fingerprint for manifest in manifests.values()}
     unused = [info for name, info in inventory.models.items() if name not in used and info.modified <= limit]
-    if unused and not damaged:
+    if unused and not spared:
         yield _garbage(unused, "models that no index was made with")
 
 

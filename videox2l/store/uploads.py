@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 
 from videox2l.store.storage import Storage
 
@@ -27,7 +29,16 @@ class UploadQueue:
         """Take over ``data``. Waits while the queue is full; raises the first error of an earlier upload."""
         self.raise_errors()
         self._free.acquire()
-        self._futures.append(self._pool.submit(self._upload, path, data))
+        self._futures.append(self._pool.submit(copy_context().run, self._upload, path, data))
+
+    def put_last(self, path: str, make: Callable[[], bytes], stored: Callable[[], None]) -> None:
+        """Once everything put before is stored, store what ``make`` returns, and call ``stored``; in the background."""
+        self.raise_errors()
+        self._free.acquire()
+        # The pool begins its work in order, so what is waited for is under way or done: nothing waits for ever.
+        self._futures.append(
+            self._pool.submit(copy_context().run, self._upload_after, list(self._futures), path, make, stored)
+        )
 
     def drain(self) -> None:
         """Wait until everything is stored, and raise the first error."""
@@ -41,6 +52,17 @@ class UploadQueue:
     def _upload(self, path: str, data: bytes) -> None:
         try:
             self._storage.write(path, data)
+        finally:
+            self._free.release()
+
+    def _upload_after(
+        self, earlier: Sequence[Future[None]], path: str, make: Callable[[], bytes], stored: Callable[[], None]
+    ) -> None:
+        try:
+            for future in earlier:
+                future.result()
+            self._storage.write(path, make())
+            stored()
         finally:
             self._free.release()
 

@@ -50,7 +50,9 @@ def stored_bytes(inventory: Inventory) -> dict[str, int]:
                 *([inventory.archive] if inventory.archive else []),
                 *inventory.models.values(),
                 *inventory.sources,
+                *inventory.quarantine.values(),
                 *inventory.runs,
+                *inventory.reports,
                 *inventory.leftovers,
                 *inventory.unknown,
             )

@@ -101,6 +101,11 @@ def _document_checks(storage: Storage, inventory: Inventory, manifests: dict[Ind
         yield document(info, partial(_is_model, name))
     for info in inventory.sources:
         yield document(info, partial(_is_source, info.path))
+    for (video_id, index_fp, attempt), info in inventory.journals.items():
+        yield document(info, partial(_is_journal, (video_id, index_fp), attempt))
+    for info in (*inventory.quarantine.values(), *inventory.reports):
+        if info.path.endswith(".json"):  # a report's other form, for people, has no checksum
+            yield document(info)
     for info in inventory.runs:
         yield info, partial(_check_ledger, storage, info.path)
     for key, info in inventory.catalog.items():
@@ -113,6 +118,10 @@ def _is_model(name: str, found: dict[str, object]) -> bool:
 
 def _is_source(path: str, found: dict[str, object]) -> bool:
     return layout.source(str(found.get("url"))) == path
+
+
+def _is_journal(key: IndexKey, attempt: str, found: dict[str, object]) -> bool:
+    return (found.get("index_fp"), found.get("attempt")) == (key[1], attempt)
 
 
 def _shard_checks(storage: Storage, inventory: Inventory, manifests: dict[IndexKey, Manifest]) -> Iterator[_Check]:

@@ -1,23 +1,31 @@
-"""Writing one index: shards go up while the prefill runs, the manifest last, and only if nobody was faster."""
+"""Writing one index: shards go up while the prefill runs, the manifest last, and only if nobody was faster.
+
+A journal in between lets another writer go on from there: see :mod:`videox2l.store.journal`.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import logging
 import math
 import platform
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
-from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError
+from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError, VideoError
 from videox2l.identity import VideoIdentity
 from videox2l.kv.chunk import KV, LEVELS, ChunkKV, Level
-from videox2l.store import catalog, layout
+from videox2l.store import catalog, journal, layout
+from videox2l.store.contents import Contents
+from videox2l.store.journal import JournalKeeper
 from videox2l.store.layout import Part
-from videox2l.store.manifest import ChunkEntry, Manifest, ShardEntry, StoredKV
+from videox2l.store.manifest import ChunkEntry, Manifest, StoredKV
+from videox2l.store.metadata import Alias, MetadataValue
 from videox2l.store.shard import ShardBuilder
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
@@ -42,8 +50,9 @@ class Base:
 class IndexWriter:
     """Writes one attempt at an index. Made by :meth:`videox2l.store.Archive.create_index` and its siblings.
 
-    As a context manager it aborts on an exception, and also if the block ends without :meth:`commit`. Not safe to use
-    from several threads.
+    As a context manager it aborts if the block ends without :meth:`commit`, and on an exception; but where a journal
+    was stored and the exception is not the video's fault, that stays for :meth:`resume`. Not safe to use from several
+    threads.
     """
 
     def __init__(
@@ -55,27 +64,59 @@ class IndexWriter:
         base: Base | None = None,
         replaces: Sequence[Manifest] = (),
         recorded_at: str | None = None,
+        metadata: Mapping[str, MetadataValue] | None = None,
+        aliases: Sequence[Alias] = (),
     ) -> None:
         self.video = video
         self.spec = spec
         self._base = base
         self._replaces = tuple(replaces)
         self._recorded_at = recorded_at
+        self._metadata = dict(metadata or {})
+        self._aliases = tuple(aliases)
         # The time makes leftovers of a crashed writer recognisable; the random part keeps writers apart.
         self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
         self._storage = storage
         self._folder = layout.attempt(video.video_id, spec.index_fp, self.attempt)
         self._uploads = UploadQueue(storage)
         kept = base.manifest if base is not None and base.keep else None
-        self._kept = kept.shards if kept is not None else ()
-        self._sealed: dict[int, ShardEntry] = dict(enumerate(self._kept))
-        self._next_shard = len(self._kept)
-        self._opened: dict[Part, int] = {"prompt": 0, "low": 0, "high": 0}
+        self._contents = Contents()
+        if kept is not None and base is not None:
+            self._contents = Contents.of(kept.prompt, kept.chunks[: base.keep], kept.shards)
+        self._next_shard = len(self._contents.shards)
+        self._opened: Counter[Part] = Counter()
         self._open: dict[Level, ShardBuilder] = {}
-        self._chunks: list[ChunkEntry] = list(kept.chunks[: base.keep]) if kept is not None and base is not None else []
-        self._prompt: StoredKV | None = kept.prompt if kept is not None else None
+        self._journal: JournalKeeper | None = None
+        self._inherited: frozenset[str] = frozenset()
         self._finished = False
         self._commit_sent = False
+
+    def keep_journal(self, every_s: float) -> None:
+        """Store a journal every ``every_s`` seconds, with the chunk that ends then; 0: with every chunk.
+
+        What is lost with this process is then as many seconds of work, and what was still waiting to be uploaded.
+        Shards end with each journal, so where little is stored in that time they are smaller than they could be.
+        """
+        self._journal = JournalKeeper(self._uploads, self.video.video_id, self.spec.index_fp, self.attempt, every_s)
+
+    def resume(self, unfinished: Manifest) -> bool:
+        """Begin with all chunks of ``unfinished``, one of :meth:`~videox2l.store.Archive.unfinished`.
+
+        False if they are not to be had any more, or do not begin as this index does; then nothing has changed.
+
+        :raises ArchiveError: the storage does not answer.
+        """
+        self._check_open()
+        if self._opened:
+            raise ValueError("a writer resumes before it stores anything of its own")
+        stored = Contents.of(unfinished.prompt, unfinished.chunks, unfinished.shards)
+        if not stored.begins_with(self._contents) or not journal.claim(self._storage, unfinished, self.attempt):
+            return False
+        base = self._base.manifest if self._base is not None else None
+        committed = base.attempts if base is not None else set()
+        self._inherited = frozenset((unfinished.attempts | {unfinished.attempt}) - committed)
+        self._contents, self._next_shard = stored, len(unfinished.shards)
+        return True
 
     def put_prompt(self, kv: KV) -> None:
         """Store the prompt's KVs, [layers, KV heads, tokens, head dimension] of the spec's dtype. Once, at any time.
@@ -83,17 +124,17 @@ class IndexWriter:
         :raises ArchiveNotWritableError: an upload failed.
         """
         self._check_open()
-        if self._prompt is not None:
+        if self._contents.prompt is not None:
             raise ValueError("the prompt is already stored")
         self._check_kv(kv, "prompt")
         builder = self._builder("prompt")
-        self._prompt = builder.add(kv)
+        self._contents.prompt = builder.add(kv)
         self._seal(builder)
 
     @property
     def chunks(self) -> int:
         """Chunks stored so far, kept ones included: the next one's number."""
-        return len(self._chunks)
+        return len(self._contents.chunks)
 
     def append(
         self, chunk_index: int, start_s: float, end_s: float, frames: int, kvs: ChunkKV, frames_checksum: str = ""
@@ -109,8 +150,8 @@ class IndexWriter:
         :raises ArchiveNotWritableError: an earlier upload failed.
         """
         self._check_open()
-        if chunk_index != len(self._chunks):
-            raise ValueError(f"chunks come in order: expected {len(self._chunks)}, got {chunk_index}")
+        if chunk_index != self.chunks:
+            raise ValueError(f"chunks come in order: expected {self.chunks}, got {chunk_index}")
         if not (math.isfinite(start_s) and math.isfinite(end_s) and start_s <= end_s):
             raise ValueError(f"chunk {chunk_index} cannot span {start_s} to {end_s} seconds")
         self._uploads.raise_errors()
@@ -118,7 +159,9 @@ class IndexWriter:
             self._check_kv(kvs[level], f"chunk {chunk_index}, level {level}")
         stored = {level: self._add(level, kvs[level]) for level in LEVELS}
         entry = ChunkEntry(chunk_index, float(start_s), float(end_s), frames, stored, frames_checksum)
-        self._chunks.append(entry)
+        self._contents.chunks.append(entry)
+        if self._journal is not None and self._journal.is_due:
+            self._store_journal(self._journal)
 
     def commit(self) -> Manifest:
         """Finish all uploads and make the index visible.
@@ -127,13 +170,13 @@ class IndexWriter:
         :raises ArchiveNotWritableError: an upload failed; nothing is visible.
         """
         self._check_open()
-        if self._prompt is None or not self._chunks:
+        if self._contents.prompt is None or not self._contents.chunks:
             raise ValueError("an index needs its prompt and at least one chunk before it is committed")
         for builder in self._open.values():
             self._seal(builder)
         self._uploads.drain()
         self._check_stored()
-        manifest = self._manifest(self._prompt)
+        manifest = self._manifest(self._contents)
         if self._base is not None:
             catalog.delete(self._storage, manifest)
         self._commit_sent = True
@@ -158,42 +201,74 @@ class IndexWriter:
             catalog.write(self._storage, manifest)
             for obsolete in self._replaces:
                 self._hide(obsolete)
+            for attempt in sorted(self._inherited | ({self.attempt} if self._may_have_heirs else set())):
+                journal.delete(self._storage, self.video.video_id, self.spec.index_fp, attempt)
         except ArchiveError as error:
             # The index is committed and hides what it replaces; `gc` and `ls` do the rest at any time.
-            logger.warning("The catalog is not up to date with %s: %s", manifest.path, error)
+            logger.warning("Not everything around %s is up to date: %s", manifest.path, error)
         return manifest
 
-    def _manifest(self, prompt: StoredKV) -> Manifest:
+    def _manifest(self, contents: Contents) -> Manifest:
         """What is committed. Of a base's shards only those that are still used stay in it."""
-        used = {prompt.shard} | {kv.shard for chunk in self._chunks for kv in chunk.levels.values()}
-        number = {old: new for new, old in enumerate(sorted(used))}
-        chunks = [
-            replace(chunk, levels={level: renumber(kv, number) for level, kv in chunk.levels.items()})
-            for chunk in self._chunks
-        ]
+        prompt, chunks, shards = contents.settled()
         return Manifest(
             video=self.video,
             spec=self.spec,
-            prompt=renumber(prompt, number),
-            chunks=tuple(chunks),
-            shards=tuple(self._sealed[old] for old in sorted(used)),
+            prompt=prompt,
+            chunks=chunks,
+            shards=shards,
             attempt=self.attempt,
             software=_software(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             recorded_at=self._recorded_at,
+            metadata=self._metadata,
+            aliases=self._aliases,
             replaces=tuple(manifest.attempt for manifest in self._replaces),
         )
 
+    @property
+    def _may_have_heirs(self) -> bool:
+        return self._journal is not None and self._journal.sent
+
+    def _store_journal(self, keeper: JournalKeeper) -> None:
+        """Seal what is open, and store the journal behind it."""
+        for level in list(self._open):
+            self._seal(self._open.pop(level))
+        contents = self._contents.copy()
+        keeper.store(lambda: self._manifest(contents).to_json())
+
     def _check_stored(self) -> None:
         """All shards are there, in full, before anyone is told of them: a sweep may have taken a writer for dead."""
-        stored = {info.path: info.size for info in self._storage.files(self._folder)}
-        for number in range(len(self._kept), self._next_shard):
-            entry = self._sealed[number]
-            if stored.get(f"{self._folder}/{entry.name}") != entry.size:
-                raise ArchiveNotWritableError(
-                    f"{self._folder}/{entry.name} is not stored as it was written. Another program may have deleted "
-                    "it, or the storage lost it; nothing was committed. Ingest the video again."
-                )
+        for attempt in sorted(self._inherited | {self.attempt}):
+            folder = layout.attempt(self.video.video_id, self.spec.index_fp, attempt)
+            stored = {info.path: info.size for info in self._storage.files(folder)}
+            for entry in self._contents.shards.values():
+                if entry.attempt == attempt and stored.get(f"{folder}/{entry.name}") != entry.size:
+                    raise ArchiveNotWritableError(
+                        f"{folder}/{entry.name} is not stored as it was written. Another program may have deleted "
+                        "it, or the storage lost it; nothing was committed. Ingest the video again."
+                    )
+
+    def suspend(self) -> None:
+        """Stop, and leave what there is for :meth:`resume`.
+
+        Where no journal is kept, or nothing new was stored, it is as :meth:`abort`. Never raises for storage errors.
+        """
+        if self._finished:
+            return
+        if self._journal is None or not self._opened or not self.chunks:
+            self.abort()
+            return
+        try:
+            self._store_journal(self._journal)
+            self._uploads.drain()
+        except ArchiveError as error:
+            logger.warning("What was done last of %s could not be stored: %s", self.video.name, error)
+        self._leave()
+
+    def _leave(self) -> None:
+        self._finished = True
+        self._uploads.cancel()
 
     def abort(self) -> None:
         """Stop uploading and delete this attempt. Does nothing after a commit; never raises for storage errors."""
@@ -206,6 +281,12 @@ class IndexWriter:
             if self._commit_sent and self._committed_attempt() in (None, self.attempt):
                 logger.warning("Left %s in place: its commit may have been received", self._folder)
                 return
+            if self._may_have_heirs:
+                key = (self.video.video_id, self.spec.index_fp, self.attempt)
+                if not journal.withdraw(self._storage, *key):
+                    logger.info("Left %s to another writer, which goes on from there", self._folder)
+                    return
+                self._storage.delete(layout.journal(*key))
             self._storage.delete_folder(self._folder)
         except ArchiveError as error:
             logger.warning("Could not delete the aborted attempt %s: %s", self._folder, error)
@@ -216,7 +297,12 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.abort()
+        # A video that is at fault will be so again; what ended anything else may have gone by the next time.
+        resumable = self._journal is not None and self._journal.stored
+        if resumable and error is not None and not isinstance(error, VideoError):
+            self._leave()
+        else:
+            self.abort()
 
     def _add(self, level: Level, kv: KV) -> StoredKV:
         if level in self._open and not self._open[level].has_room(kv):
@@ -233,7 +319,7 @@ class IndexWriter:
 
     def _seal(self, builder: ShardBuilder) -> None:
         shard = builder.finish()
-        self._sealed[builder.number] = shard.entry
+        self._contents.shards[builder.number] = shard.entry
         self._uploads.put(f"{self._folder}/{shard.entry.name}", shard.data)
 
     def _hide(self, obsolete: Manifest) -> None:
@@ -266,11 +352,7 @@ class IndexWriter:
             )
 
 
-def renumber(kv: StoredKV, number: Mapping[int, int]) -> StoredKV:
-    """``kv`` in a list of shards where old number n has become ``number[n]``."""
-    return replace(kv, shard=number[kv.shard])
-
-
+@functools.cache
 def _software() -> dict[str, str]:
     """Versions of what shaped the stored bytes, for whoever investigates a difference later."""
     versions = {"python": platform.python_version()}

@@ -18,6 +18,18 @@ from videox2l.errors import NoVideoStreamError, UnreadableVideoError, VideoError
 Source = str | os.PathLike[str]
 """A local path, or a URL that fsspec can open with random access (``s3://…``, ``memory://…``)."""
 
+# Of a remote file, blocks are fetched as they are needed and the latest kept (16 MiB): containers are read front to
+# back in a few places at once (pictures, sound, table of contents). Reading ahead by more than a block, as fsspec does
+# by itself, reads a file two to four times. 1 MiB takes longer to come than to be asked for (10 ms at 100 MB/s).
+_REMOTE_READS: dict[str, Any] = {
+    "cache_type": "blockcache",
+    "block_size": 2**20,
+    "cache_options": {"maxblocks": 16},
+}
+
+# What fsspec says, in a ValueError, of such a web server.
+_NO_RANGES = "support range requests"
+
 _REPAIR = "Copy or download the file again; what is left of it can be saved with `ffmpeg -i FILE -c copy NEW.mkv`."
 
 # Formats that store a decoding order and a frame rate but no presentation times.
@@ -76,7 +88,7 @@ def open_video(source: Source) -> Iterator[OpenVideo]:
             container = av.open(
                 target, metadata_errors="replace", container_options={"protocol_whitelist": "file"}, mode="r"
             )
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise UnreadableVideoError(_not_a_video(name, error)) from error
         stack.enter_context(container)
         if container.format.name in _FORMATS_REFUSED:
@@ -89,7 +101,9 @@ def reading(name: str, error_type: type[VideoError] = UnreadableVideoError) -> I
     """Turn what a decoder or file system raises while ``name`` is read into a :class:`VideoError`."""
     try:
         yield
-    except (av.FFmpegError, OSError) as error:
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if _NO_RANGES in str(error):
+            raise UnreadableVideoError(_whole_only(name)) from error
         raise error_type(f"cannot read {name} to its end: {_reason(error)}. {_REPAIR}") from error
 
 
@@ -117,7 +131,8 @@ def _checked(path: Path) -> Path:
 
 def _open_remote(url: str) -> Any:
     try:
-        return fsspec.open(url, "rb").open()
+        filesystem, path = fsspec.url_to_fs(url)
+        return filesystem.open(path, "rb", **_REMOTE_READS)
     except FileNotFoundError as error:
         raise UnreadableVideoError(f"there is no file {url}; check the URL") from error
     except (ImportError, ValueError) as error:  # A protocol that fsspec does not know or has no driver for.
@@ -142,10 +157,16 @@ def _video_stream(name: str, container: Any) -> Any:
 def _not_a_video(name: str, error: Exception) -> str:
     if isinstance(error, PermissionError):
         return f"{name} may not be read: permission denied"
+    if _NO_RANGES in str(error):
+        return _whole_only(name)
     return (
         f"{name} cannot be opened as a video: {_reason(error)}. Either it is not a video file, or its beginning or its "
         f"table of contents is missing, as in an unfinished download or recording"
     )
+
+
+def _whole_only(name: str) -> str:
+    return f"{name}: its web server sends files only whole, not in parts; copy the file here or to object storage"
 
 
 def _reason(error: Exception) -> str:

@@ -17,10 +17,10 @@ import torch
 
 from tests.unit.store.processes import KILLED, exit_status
 from tests.unit.store.samples import append_all, random_chunks, random_kv, spec, video, write_index
-from videox2l.errors import AlreadyCommittedError, VideoNotFoundError
+from videox2l.errors import AlreadyCommittedError, VideoError, VideoNotFoundError
 from videox2l.kv.chunk import KV
-from videox2l.store import Archive, catalog, shard, uploads
-from videox2l.store.documents import checksum
+from videox2l.store import Archive, catalog, layout, shard, uploads
+from videox2l.store.documents import checksum, seal
 from videox2l.store.retention import expire, find_expired
 from videox2l.store.sweep import collect, find_garbage, remove_index
 from videox2l.store.transfer import export_index, import_index
@@ -66,6 +66,33 @@ def extend(archive: Archive) -> None:
         writer.commit()
 
 
+def journalled(archive: Archive) -> None:
+    """Goes on from what an earlier try has stored."""
+    with archive.create_index(video(), spec()) as writer:
+        writer.keep_journal(every_s=0)
+        if not any(writer.resume(left) for left in archive.unfinished(video(), spec())):
+            writer.put_prompt(PROMPT)
+        for index in range(writer.chunks, len(FIRST)):
+            writer.append(index, 10.0 * index, 10.0 * index + 10, 10, FIRST[index])
+        writer.commit()
+
+
+def suspended(archive: Archive) -> None:
+    """Its writer was stopped behind the first chunk."""
+    writer = archive.create_index(video(), spec())
+    writer.keep_journal(every_s=3600)
+    append_all(writer, FIRST[:1], PROMPT)
+    writer.suspend()
+
+
+def give_up(archive: Archive) -> None:
+    """The video turns out to be bad."""
+    with contextlib.suppress(VideoError), archive.create_index(video(), spec()) as writer:
+        writer.keep_journal(every_s=0)
+        append_all(writer, FIRST, PROMPT)
+        raise VideoError("cut short")
+
+
 def remove(archive: Archive) -> None:
     manifest = archive.open_index(video().video_id).manifest
     remove_index(archive.storage, (manifest.video.video_id, manifest.index_fp))
@@ -103,6 +130,7 @@ def litter(archive: Archive) -> None:
     archive.storage.delete(gone.path)
     replace(archive)
     archive.storage.write("catalog/.row.tmp", b"half")
+    archive.storage.write(layout.quarantine(video().video_id, spec().index_fp), seal({"reason": "hangs"}))
 
 
 def export(archive: Archive) -> None:
@@ -131,6 +159,8 @@ CASES = [
     Case(create, replace),
     Case(create, replace_by_other_settings),
     Case(create, extend),
+    Case(nothing, journalled),
+    Case(suspended, journalled),
     Case(create, remove),
     Case(create, expire_low),
     Case(create, expire_high),
@@ -169,6 +199,25 @@ def test_killed_at_every_write(case: Case, tmp_path: Path, monkeypatch: pytest.M
     assert states == sorted(states, key=lambda state: state != before)
     assert states[0] == before
     assert states[-1] == after
+
+
+def test_giving_up_a_video_killed_at_every_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_THREADS", 1)
+    (tmp_path / "prepared").mkdir()
+    Archive.open(tmp_path / "prepared", create=True)
+    for url, _ in killed_at_each_write(tmp_path / "prepared", give_up, tmp_path):
+        archive = Archive.open(url)
+        assert not verify(archive.storage).damaged
+        if archive.unfinished(video(), spec()):
+            shutil.copytree(url, tmp_path / "gone on with")
+            journalled(other := Archive.open(tmp_path / "gone on with"))
+            assert verify(other.storage).ok
+            assert visible(other)
+            shutil.rmtree(tmp_path / "gone on with")
+        sweep(archive)
+        report = verify(archive.storage)
+        assert report.ok
+        assert report.unused == ()
 
 
 def test_making_an_archive_killed_at_every_write(tmp_path: Path) -> None:

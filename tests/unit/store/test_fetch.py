@@ -30,12 +30,12 @@ class Scripted:
         self.running = self.most = self.cancelled = 0
         self.begun: Counter[str] = Counter()
 
-    async def read(self, part: Range) -> Data:
+    async def read(self, part: Range, then: Callable[[Data], Any]) -> Any:
         self.running += 1
         self.most = max(self.most, self.running)
         self.begun[part.path] += 1
         try:
-            return await self._behaviour(part, self.begun[part.path])
+            return then(await self._behaviour(part, self.begun[part.path]))
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -105,7 +105,8 @@ def test_read_by_description(local_archive: Archive, dtype: str) -> None:
 
 def test_catalog_by_description(local_archive: Archive) -> None:
     for name in ("holiday.mp4", "birthday.mp4"):
-        with local_archive.create_index(video(name), spec()) as writer:
+        metadata = {"camera": "Nord", "floor": 3}
+        with local_archive.create_index(video(name), spec(), metadata=metadata) as writer:
             append_all(writer, random_chunks(3))
             writer.commit()
     root = Path(local_archive.url)
@@ -114,6 +115,8 @@ def test_catalog_by_description(local_archive: Archive) -> None:
         assert (row["name"], row["index_fp"]) == (manifest["video"]["name"], manifest["index_fp"])
         assert row["low_bytes"] == manifest["totals"]["low"]["bytes"]
         assert json.loads(row["sampling"]) == manifest["spec"]["sampling"]
+        assert json.loads(row["metadata"]) == manifest["metadata"] == {"camera": "Nord", "floor": 3}
+        assert json.loads(row["aliases"]) == manifest["aliases"]
     # A row's checksum is that of the file in which its digits are zeros.
     for path in (root / "catalog").glob("*.parquet"):
         digits = pq.read_metadata(path).metadata[b"checksum"]

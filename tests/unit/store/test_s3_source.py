@@ -85,7 +85,7 @@ def read(url: str, **client: object) -> bytes:
     source = open_source(Storage("s3://bucket/folder", options), 2)
 
     async def run() -> bytes:
-        return bytes(await source.read(PART))
+        return await source.read(PART, bytes)
 
     try:
         return asyncio.run(run())

@@ -1,0 +1,70 @@
+"""The figures of an ingest for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.table import Table
+
+from pipelines.bench.ingest import Report
+from pipelines.ingest.summary import clock, size
+
+# What each stage is, in the order in which a video passes them.
+STAGES = {
+    "identify": "hash of the file",
+    "plan": "frames and chunks",
+    "decode": "in processes of its own",
+    "wait": "prefill waited for frames",
+    "vision": "frames to visual tokens",
+    "low": "low pass",
+    "high": "high pass",
+    "store": "codec, and waiting for uploads",
+    "commit": "last uploads and manifest",
+}
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """Stages, actors, and the whole."""
+    yield _stages(report)
+    yield _actors(report)
+    yield _whole(report)
+
+
+def _stages(report: Report) -> Table:
+    table = _table("Seconds by stage, over all videos", "stage", "seconds", "of total", "")
+    for name, meaning in STAGES.items():
+        seconds = report.stage_s.get(name, 0.0)
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / report.total_s:.0%}", meaning)
+    return table
+
+
+def _actors(report: Report) -> Table:
+    table = _table("Prefill actors", "actor", "videos", "at work", "waiting for frames", "between videos")
+    for actor in report.actors:
+        shares = (actor.busy_s, actor.wait_s, actor.idle_s)
+        table.add_row(actor.name, str(actor.videos), *(f"{share / actor.window_s:.1%}" for share in shares))
+    return table
+
+
+def _whole(report: Report) -> Table:
+    table = _table("The whole", "", "")
+    kinds = ", ".join(f"{name} {size(held)}" for name, held in sorted(report.peak_bytes_by_kind.items()))
+    for name, value in (
+        ("videos", f"{report.videos}, {clock(report.video_s)} of video, {report.chunks} chunks"),
+        ("to start Ray's workers and the model", f"{report.start_s:.1f} s"),
+        ("from the first plan to the last commit", f"{report.total_s:.1f} s"),
+        ("critical path", f"{report.critical_s:.1f} s"),
+        ("total over critical path", f"{report.ratio:.2f}"),
+        ("video-hours an hour", f"{report.video_s / report.total_s:.1f}"),
+        ("frames in flight, at most", size(report.in_flight_bytes)),
+        ("peak memory", f"{size(report.peak_bytes)} (each kind's own peak: {kinds})"),
+    ):
+        table.add_row(name, value)
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, show_header=any(headings))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number == 0 or not heading else "right")
+    return table

@@ -1,0 +1,50 @@
+"""``videox2l bench ingest``: where the time of an ingest goes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli import options
+
+
+def ingest(
+    model: options.Model = "tiny",
+    videos: Annotated[
+        int, typer.Option(help="Clips to render; their lengths are 8, 16, 24 scenes in turn.", min=1)
+    ] = 24,
+    hours: Annotated[
+        float | None, typer.Option(help="Instead: one clip of this many hours, to see what memory it takes.", min=0.1)
+    ] = None,
+    prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    as_json: options.Json = False,
+) -> None:
+    """Ingest rendered clips on this machine and show where the time goes: by stage, and by prefill actor.
+
+    The total is compared with the critical path, what must be done one after the other whatever the hardware: 1.00
+    means that prefill never waited. Peak memory is that of all processes together.
+
+    `videox2l bench ingest`
+
+    `videox2l bench ingest --hours 2`
+    """
+    from pipelines.bench.ingest import bench_ingest
+    from pipelines.bench.ingest_tables import tables
+    from pipelines.ingest import IngestSettings
+
+    notes = Console(stderr=True, highlight=False)
+    settings = IngestSettings(model=model, device=device, dtype=dtype, prefill_actors=prefill_actors)
+    with notes.status("rendering clips") as status:
+        report = bench_ingest(settings, videos=videos, hours=hours, progress=status.update)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=1))
+        return
+    console = Console(highlight=False)
+    for table in tables(report):
+        console.print(table)
+        console.print()
