@@ -11,11 +11,12 @@ from types import TracebackType
 
 from videox2l.errors import CorruptDataError
 from videox2l.kv.chunk import KV
+from videox2l.store.documents import Checksum
 from videox2l.store.fetch import Fetcher
 from videox2l.store.manifest import Manifest
 from videox2l.store.range_sources import Data
 from videox2l.store.reader import LowRead, shard_missing
-from videox2l.store.reads import ReadPlan, decode_piece, plan_each, plan_prompt, plan_together
+from videox2l.store.reads import Piece, ReadPlan, decode_piece, plan_each, plan_prompt, plan_together
 from videox2l.store.storage import Range
 
 
@@ -65,13 +66,12 @@ class AsyncIndexReader:
         for number, piece in enumerate(plan.pieces):
             in_range[piece.range_number].append(number)
 
-        def decode(range_number: int, data: Data) -> list[KV]:
-            pieces = (plan.pieces[number] for number in in_range[range_number])
-            return [decode_piece(self.manifest, plan, piece, data) for piece in pieces]
+        def consumer(range_number: int) -> _Decoding:
+            return _Decoding(self.manifest, plan, [plan.pieces[number] for number in in_range[range_number]])
 
         try:
             decoded = await self._fetcher.fetch_each(
-                [(part, functools.partial(decode, number)) for number, part in enumerate(plan.ranges)]
+                [(part, functools.partial(consumer, number)) for number, part in enumerate(plan.ranges)]
             )
         except FileNotFoundError as error:
             raise shard_missing(self.manifest, error) from error
@@ -81,6 +81,22 @@ class AsyncIndexReader:
             for number, kv in zip(in_range[range_number], kvs, strict=True)
         }
         return [found[number] for number in range(len(plan.pieces))]
+
+
+class _Decoding:
+    """Makes tensors of a range's pieces. Where it is one piece, its checksum is taken as it arrives."""
+
+    def __init__(self, manifest: Manifest, plan: ReadPlan, pieces: Sequence[Piece]) -> None:
+        self._manifest, self._plan, self._pieces = manifest, plan, pieces
+        self._hash = Checksum() if len(pieces) == 1 else None
+
+    def piece(self, data: memoryview) -> None:
+        if self._hash is not None:
+            self._hash.update(data)
+
+    def whole(self, data: Data) -> list[KV]:
+        found = self._hash.hexdigest() if self._hash is not None else None
+        return [decode_piece(self._manifest, self._plan, piece, data, found) for piece in self._pieces]
 
 
 class BackgroundFetch:

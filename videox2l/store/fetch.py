@@ -15,10 +15,10 @@ import random
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from videox2l.errors import ArchiveError, ConfigError
-from videox2l.store.range_sources import Data, Source, TransientError, open_source
+from videox2l.store.range_sources import Consumer, Data, Source, TransientError, open_source
 from videox2l.store.storage import Range, Storage
 
 T = TypeVar("T")
@@ -110,24 +110,24 @@ class Fetcher:
 
     async def fetch(self, ranges: Sequence[Range]) -> list[Data]:
         """The ranges in their order, read at once, cut short where a file ends. Errors: see :meth:`fetch_each`."""
-        return await self.fetch_each([(part, _as_it_is) for part in ranges])
+        return await self.fetch_each([(part, _AsItIs) for part in ranges])
 
-    async def fetch_each(self, wanted: Sequence[tuple[Range, Callable[[Data], T]]]) -> list[T]:
-        """Read ranges at once; of each, in their order, what its function makes of it, in the thread that has read it.
+    async def fetch_each(self, wanted: Sequence[tuple[Range, Callable[[], Consumer[T]]]]) -> list[T]:
+        """Read ranges at once; of each, in their order, what a consumer of its own makes of it while it is read.
 
-        Functions are quick and have no effects: one is called twice where a request was sent twice.
+        Consumers are quick and have no effects: a request that is sent again, or twice, gets another one.
 
         When this returns, raises or is cancelled, no task or request of it is left. Only threads, which read storages
         other than S3, first finish the range that they are at.
 
         :raises FileNotFoundError: one of the files is missing.
-        :raises ArchiveError: refused, or not read within the deadline or the retries; and what the functions raise.
+        :raises ArchiveError: refused, or not read within the deadline or the retries; and what the consumers raise.
         """
         tasks: list[asyncio.Task[T]] = []
         try:
             async with asyncio.timeout(self.config.deadline_s):
                 source = await self._open()
-                tasks = [asyncio.create_task(self._read(source, part, then)) for part, then in wanted]
+                tasks = [asyncio.create_task(self._read(source, part, make)) for part, make in wanted]
                 return await asyncio.gather(*tasks)
         except TimeoutError as error:
             left = [part.path for (part, _), task in zip(wanted, tasks, strict=False) if not _succeeded(task)]
@@ -150,11 +150,11 @@ class Fetcher:
                 self._source = await asyncio.to_thread(open_source, self._storage, self.config.concurrency)
             return self._source
 
-    async def _read(self, source: Source, part: Range, then: Callable[[Data], T]) -> T:
+    async def _read(self, source: Source, part: Range, make: Callable[[], Consumer[T]]) -> T:
         for attempt in itertools.count():
             try:
                 async with self._slots:
-                    size, made = await self._read_hedged(source, part, lambda data: (len(data), then(data)))
+                    size, made = await self._read_hedged(source, part, lambda: _Counting(make()))
                     self._statistics.bytes += size
                     return made
             except TransientError as error:
@@ -169,21 +169,21 @@ class Fetcher:
             await asyncio.sleep(random.uniform(0, longest))
         raise AssertionError("unreachable")
 
-    async def _read_hedged(self, source: Source, part: Range, then: Callable[[Data], T]) -> T:
+    async def _read_hedged(self, source: Source, part: Range, make: Callable[[], Consumer[T]]) -> T:
         """One request, and a second one if the first is slow. The second takes no slot of its own."""
         self._hedging.saw_request()
         delay = self._hedging.delay_s() if source.repeatable else None
         started = asyncio.get_running_loop().time()
         if delay is None:  # not worth a task of its own
-            made = await self._request(source, part, then)
+            made = await self._request(source, part, make)
             self._hedging.saw_latency(asyncio.get_running_loop().time() - started)
             return made
-        tasks = [asyncio.create_task(self._request(source, part, then))]
+        tasks = [asyncio.create_task(self._request(source, part, make))]
         try:
             await asyncio.wait(tasks, timeout=delay)
             if not tasks[0].done() and self._hedging.take():
                 self._statistics.hedges += 1
-                tasks.append(asyncio.create_task(self._request(source, part, then)))
+                tasks.append(asyncio.create_task(self._request(source, part, make)))
             winner = await _first_answer(tasks)
             made = winner.result()
             self._statistics.hedges_won += winner is not tasks[0]
@@ -192,17 +192,34 @@ class Fetcher:
         self._hedging.saw_latency(asyncio.get_running_loop().time() - started)
         return made
 
-    async def _request(self, source: Source, part: Range, then: Callable[[Data], T]) -> T:
+    async def _request(self, source: Source, part: Range, make: Callable[[], Consumer[T]]) -> T:
         self._statistics.requests += 1
         try:
             async with asyncio.timeout(self.config.timeout_s):
-                return await source.read(part, then)
+                return await source.read(part, make())
         except TimeoutError as error:
             raise TransientError(f"no answer within {self.config.timeout_s:g} s") from error
 
 
-def _as_it_is(data: Data) -> Data:
-    return data
+class _AsItIs:
+    """The range itself."""
+
+    def piece(self, data: memoryview) -> None:
+        pass
+
+    def whole(self, data: Data) -> Data:
+        return data
+
+
+class _Counting(Generic[T]):
+    """Another consumer, and how many bytes it got."""
+
+    def __init__(self, inner: Consumer[T]) -> None:
+        self._inner = inner
+        self.piece = inner.piece
+
+    def whole(self, data: Data) -> tuple[int, T]:
+        return len(data), self._inner.whole(data)
 
 
 class _Hedging:

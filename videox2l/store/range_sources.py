@@ -8,7 +8,6 @@ Clients that collect pieces and join them take up to twice the processor time (s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -17,10 +16,23 @@ from videox2l.store.storage import Range, Storage
 
 Data = bytes | memoryview
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class TransientError(Exception):
     """A read failed in a way that the next try may not."""
+
+
+class Consumer(Protocol[T_co]):
+    """Takes in one range while it is read, in the thread that reads it."""
+
+    def piece(self, data: memoryview) -> None:
+        """The next bytes, which the processor has just touched."""
+        ...
+
+    def whole(self, data: Data) -> T_co:
+        """All of them, in one piece of memory: what is made of the range."""
+        ...
 
 
 class Source(Protocol):
@@ -29,12 +41,12 @@ class Source(Protocol):
     repeatable: bool
     """Whether a second request is any use: some threads cannot be cancelled, and a local disk gains nothing."""
 
-    async def read(self, part: Range, then: Callable[[Data], T]) -> T:
-        """What ``then`` makes of the range, which is cut short where the file ends; in the thread that has read it.
+    async def read(self, part: Range, consumer: Consumer[T]) -> T:
+        """What ``consumer``, which is used for nothing else, makes of the range. It is cut short where the file ends.
 
         :raises FileNotFoundError: there is no such file.
         :raises TransientError: throttled, broken off, or the server's fault.
-        :raises ArchiveError: anything else; and what ``then`` raises.
+        :raises ArchiveError: anything else; and what ``consumer`` raises.
         """
         ...
 
@@ -71,10 +83,11 @@ class StorageSource:
         self._storage = storage
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="videox2l-fetch")
 
-    async def read(self, part: Range, then: Callable[[Data], T]) -> T:
+    async def read(self, part: Range, consumer: Consumer[T]) -> T:
         def run() -> T:
             [data] = self._storage.read_ranges([part])
-            return then(data)
+            consumer.piece(memoryview(data))
+            return consumer.whole(data)
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, run)
 

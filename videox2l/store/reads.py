@@ -65,15 +65,17 @@ def plan_together(manifest: Manifest, level: Level, chunks: Iterable[int]) -> Re
     return ReadPlan(ranges, pieces)
 
 
-def decode_piece(manifest: Manifest, plan: ReadPlan, piece: Piece, fetched: bytes | memoryview) -> KV:
-    """The KV of ``piece``; ``fetched`` is what its whole range gave.
+def decode_piece(
+    manifest: Manifest, plan: ReadPlan, piece: Piece, fetched: bytes | memoryview, found: str | None = None
+) -> KV:
+    """The KV of ``piece``; ``fetched`` is what its whole range gave, and ``found`` its checksum if that is known.
 
     :raises CorruptDataError: the bytes are not what was written.
     """
     name = "the prompt" if piece.chunk is None else f"chunk {piece.chunk}"
     where = f"{plan.ranges[piece.range_number].path}, {name}"
     data = memoryview(fetched)[piece.begin : piece.begin + piece.stored.length]
-    return decode(data, piece.stored, manifest.spec, piece.part, where)
+    return decode(data, piece.stored, manifest.spec, piece.part, where, found)
 
 
 def removed(manifest: Manifest, level: Level, chunk: int) -> str | None:

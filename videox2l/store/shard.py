@@ -89,8 +89,12 @@ class ShardBuilder:
         return Shard(ShardEntry(self._attempt, self._name, self.part, len(data), checksum(data)), data)
 
 
-def decode(data: bytes | memoryview, stored: StoredKV, spec: IndexSpec, part: Part, where: str) -> KV:
+def decode(
+    data: bytes | memoryview, stored: StoredKV, spec: IndexSpec, part: Part, where: str, found: str | None = None
+) -> KV:
     """Verify the message ``data`` and turn it into tensors, without a copy where the codec allows: do not change them.
+
+    ``found``: the checksum of ``data``, if it was taken already.
 
     :raises CorruptDataError: its length or checksum is not the manifest's, or it does not decode. ``where`` names file
         and chunk.
@@ -100,7 +104,7 @@ def decode(data: bytes | memoryview, stored: StoredKV, spec: IndexSpec, part: Pa
             f"{where}: {len(data)} bytes could be read where {stored.length} were written. "
             "The file is cut short or replaced; run `videox2l repair`, or ingest the video again."
         )
-    if checksum(data) != stored.checksum:
+    if (found or checksum(data)) != stored.checksum:
         raise CorruptDataError(
             f"{where}: the checksum does not match, so the stored bytes changed. "
             "Nothing is answered from them; run `videox2l repair`, or ingest the video again."

@@ -12,7 +12,7 @@ import pytest
 
 from videox2l.errors import ArchiveError, ConfigError
 from videox2l.store.fetch import FetchConfig, Fetcher
-from videox2l.store.range_sources import Data, TransientError
+from videox2l.store.range_sources import Consumer, Data, TransientError
 from videox2l.store.storage import Range, Storage
 
 Behaviour = Callable[[Range, int], Coroutine[Any, Any, Data]]
@@ -30,12 +30,12 @@ class Scripted:
         self.running = self.most = self.cancelled = 0
         self.begun: Counter[str] = Counter()
 
-    async def read(self, part: Range, then: Callable[[Data], Any]) -> Any:
+    async def read(self, part: Range, consumer: Consumer[Any]) -> Any:
         self.running += 1
         self.most = max(self.most, self.running)
         self.begun[part.path] += 1
         try:
-            return then(await self._behaviour(part, self.begun[part.path]))
+            return consumer.whole(await self._behaviour(part, self.begun[part.path]))
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

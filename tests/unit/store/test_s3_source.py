@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from videox2l.errors import ArchiveError
-from videox2l.store.range_sources import TransientError, open_source
+from videox2l.store.range_sources import Data, TransientError, open_source
 from videox2l.store.storage import Range, Storage
 
 BODY = b"0123456789"
@@ -80,12 +80,26 @@ def good() -> tuple[int, dict[str, str], bytes]:
     return 206, {"Content-Range": "bytes 2-5/10"}, BODY[2:6]
 
 
+class Pieces:
+    """Keeps the pieces, which make up the whole."""
+
+    def __init__(self) -> None:
+        self._seen = b""
+
+    def piece(self, data: memoryview) -> None:
+        self._seen += data
+
+    def whole(self, data: Data) -> bytes:
+        assert bytes(data) == self._seen
+        return self._seen
+
+
 def read(url: str, **client: object) -> bytes:
     options = {"key": "key", "secret": "secret", "endpoint_url": url, "client_kwargs": client}
     source = open_source(Storage("s3://bucket/folder", options), 2)
 
     async def run() -> bytes:
-        return await source.read(PART, bytes)
+        return await source.read(PART, Pieces())
 
     try:
         return asyncio.run(run())
