@@ -39,7 +39,7 @@ def measure(repeats: int = 5, chunk_bytes: int = CHUNK_BYTES) -> list[Figure]:
     kv = KV(torch.randn(shape).bfloat16(), torch.randn(shape).bfloat16())
     with tempfile.TemporaryDirectory() as folder:
         archive = Archive.open(folder, create=True)
-        readers = {name: _write(archive, name, kv) for name in CODECS}
+        readers = {name: write_index(archive, name, kv) for name in CODECS}
         ways: dict[str, Callable[[], object]] = {"plain read()": lambda: _plain(Path(folder), readers["raw"])}
         ways |= {name: lambda reader=reader: reader.low_many(range(CHUNKS)) for name, reader in readers.items()}  # type: ignore[misc]
         seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -65,7 +65,8 @@ def table(figures: list[Figure]) -> Table:
     return shown
 
 
-def _write(archive: Archive, codec: str, kv: KV) -> IndexReader:
+def write_index(archive: Archive, codec: str, kv: KV) -> IndexReader:
+    """An index of ``CHUNKS`` chunks whose low KVs are all ``kv``; there are no high ones."""
     spec = IndexSpec(
         model_fingerprint="0" * 32,
         model={},

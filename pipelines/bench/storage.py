@@ -172,7 +172,7 @@ def _rotated(names: Sequence[str], turns: int) -> list[str]:
     return [*names[turns:], *names[:turns]]
 
 
-class _Plain:
+class PlainGets:
     """The yardstick: one kept-alive HTTP connection a thread, presigned addresses, nothing tried again."""
 
     def __init__(self, storage: Storage, path: str) -> None:
@@ -249,7 +249,7 @@ class _Arrow:
 
 
 class _Fetcher:
-    """Ours: urllib3 in threads, with retries, hedging and deadlines, in an event loop of its own."""
+    """Ours: a thread a request, with retries, hedging and deadlines, driven by an event loop of its own."""
 
     def __init__(self, storage: Storage, _: str) -> None:
         self._storage = storage
@@ -274,15 +274,16 @@ class _Obstore:
 
         meta = storage.fs.s3.meta
         bucket, _, prefix = storage.root.partition("/")
+        # Without keys it looks for them where AWS's own tools do.
+        keys = {"access_key_id": storage.fs.key, "secret_access_key": storage.fs.secret} if storage.fs.key else {}
         self._store = S3Store(
             bucket,
             prefix=prefix or None,
             endpoint=meta.endpoint_url,
             region=meta.region_name or "us-east-1",
-            access_key_id=storage.fs.key,
-            secret_access_key=storage.fs.secret,
             virtual_hosted_style_request=False,
             client_options={"allow_http": meta.endpoint_url.startswith("http:")},
+            **keys,
         )
         self._loop = asyncio.new_event_loop()
 
@@ -303,7 +304,7 @@ class _Obstore:
 
 PLAIN = "plain GETs"
 CLIENTS: dict[str, Callable[[Storage, str], Client]] = {
-    PLAIN: _Plain,
+    PLAIN: PlainGets,
     "s3fs": _S3fs,
     "pyarrow": _Arrow,
     "obstore": _Obstore,

@@ -20,8 +20,11 @@ def storage(
     from rich.console import Console
 
     from pipelines.bench.storage import measure, table
+    from pipelines.bench.storage_kvs import measure_kvs
 
-    Console().print(table(measure(url, repeats)))
+    console = Console(highlight=False)
+    console.print(table(measure(url, repeats)))
+    console.print(measure_kvs(url, repeats))
 
 
 def local(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.bench.storage import CLIENTS, PLAIN, Case, measure, table
+from pipelines.bench.storage_kvs import measure_kvs
 from tests.s3.server import s3_bucket, s3_server
 from videox2l.errors import ConfigError
 from videox2l.store.storage import Storage
@@ -23,3 +24,11 @@ def test_every_client_reads_every_case_and_nothing_stays(s3_bucket: str) -> None
 def test_wrong_usage(url: str, repeats: int) -> None:
     with pytest.raises(ConfigError):
         measure(url, repeats)
+
+
+def test_kvs_from_storage(s3_bucket: str) -> None:
+    figure = measure_kvs(s3_bucket, repeats=2, chunk_bytes=2**18)
+    assert figure.bytes >= 8 * 2**17
+    assert 0 < figure.least <= figure.ratio <= figure.most
+    assert "verified tensors" in str(figure)
+    assert Storage(s3_bucket).names("bench") == []
