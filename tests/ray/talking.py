@@ -15,5 +15,6 @@ def talking(source: str, chunks: Sequence[Chunk], fmt: FrameFormat) -> Iterator[
         logging.getLogger("videox2l.video").info("our chunk %d", item.chunk.index)
         logging.getLogger("some.library").warning("their chunk %d", item.chunk.index)
         logging.getLogger("some.library").info("chatter")
-        warnings.warn(f"python warns at chunk {item.chunk.index}", RuntimeWarning, stacklevel=2)
+        # Python shows the same warning once a process, and both videos may be decoded by one.
+        warnings.warn(f"python warns of {source} at chunk {item.chunk.index}", RuntimeWarning, stacklevel=2)
         yield item

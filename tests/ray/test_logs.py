@@ -33,7 +33,7 @@ def test_every_line_of_a_worker_names_its_video(
         for chunk in range(row.chunks):
             assert any(line.endswith(f"videox2l.video [{row.name}] our chunk {chunk}") for line in decoded)
             assert any(line.endswith(f"WARNING some.library [{row.name}] their chunk {chunk}") for line in decoded)
-            assert any(f"python warns at chunk {chunk}" in line for line in decoded)
+            assert any(f"python warns of {row.source} at chunk {chunk}" in line for line in decoded)
         prefilled = [line for line in logs if f"[{row.name} {row.video_id[:12]}] " in line]
         assert any(f"committed {row.name}: " in line for line in prefilled)
     assert not any("chatter" in line for line in logs)

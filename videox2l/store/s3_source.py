@@ -60,7 +60,7 @@ class S3Source:
         fs = storage.fs
         meta = fs.s3.meta  # connects if need be, and so resolves variables, profiles and storage options
         self._url = storage.url
-        self._address = f"{meta.endpoint_url.rstrip('/')}/{storage.root}"
+        self._address = "/".join((meta.endpoint_url.rstrip("/"), quote(storage.root)))
         self._region = meta.region_name or "us-east-1"
         self._credentials = None if fs.anon else _CurrentCredentials(fs)
         self._connections = _Connections(self._address, (fs.client_kwargs or {}).get("verify"))
