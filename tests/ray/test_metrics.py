@@ -29,7 +29,9 @@ Series = dict[tuple[str, Mapping[str, str]], float]
 
 LABELS = {label for metric in METRICS.values() for label in metric.labels}
 
-# Ray's processes report every ten seconds.
+# A little more than the pause between two reports of a process, ten seconds.
+_REPORTED_S = 12.0
+
 _PATIENCE_S = 120
 
 EVENTS: list[Event] = [
@@ -73,6 +75,18 @@ def scrape() -> dict[tuple[str, str], float]:
     return found
 
 
+def settled() -> dict[tuple[str, str], float]:
+    """What is there once everything that was counted earlier has arrived: processes report every 10 s."""
+    deadline = time.monotonic() + _PATIENCE_S
+    found = scrape()
+    while True:
+        time.sleep(_REPORTED_S)
+        if (later := scrape()) == found:
+            return found
+        assert time.monotonic() < deadline, later
+        found = later
+
+
 def scraped(enough: Callable[[Mapping[tuple[str, str], float]], bool]) -> dict[tuple[str, str], float]:
     """The first scrape that is ``enough``."""
     deadline = time.monotonic() + _PATIENCE_S
@@ -83,7 +97,7 @@ def scraped(enough: Callable[[Mapping[tuple[str, str], float]], bool]) -> dict[t
 
 
 def test_every_metric_reaches_prometheus(ray_cluster: None) -> None:
-    before = scrape()
+    before = settled()
     count = IngestMetrics()
     for event in EVENTS:
         count(event)
@@ -103,7 +117,7 @@ def test_every_metric_reaches_prometheus(ray_cluster: None) -> None:
 
 
 def test_an_ingest_counts_what_it_does(ray_cluster: None, random_checkpoint: Path, clips: Path, tmp_path: Path) -> None:
-    before = scrape()
+    before = settled()
     (tmp_path / "bad.mp4").write_text("not a video")
     sources: Sequence[Path] = [clips / "025.mp4", clips / "065.mp4", tmp_path / "bad.mp4"]
     settings = IngestSettings(
