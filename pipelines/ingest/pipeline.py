@@ -17,7 +17,6 @@ import dataclasses
 import json
 import math
 import platform
-import shutil
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -165,7 +164,7 @@ def ingest(
             follow(dataset, tracker, hear, settings.stall_timeout_s)
         costs = None
         if dry_run:
-            free, cpus = _free_bytes(storage.url), settings.cpus_per_actor
+            free, cpus = storage.free_bytes(), settings.cpus_per_actor
             costs = planned_costs(
                 rows.values(), choice, facts, prices or Prices(), gpus=gpus, cpus=cpus, free_bytes=free
             )
@@ -208,15 +207,6 @@ def _recordings(
         for url, video_id in known_recordings(archive, index_fp).items()
         if url in urls
     }
-
-
-def _free_bytes(archive_url: str) -> int | None:
-    """Room where a local archive lies, or would be made; None for object storage."""
-    if "://" in archive_url:
-        return None
-    return shutil.disk_usage(
-        next(path for path in (Path(archive_url), *Path(archive_url).parents) if path.exists())
-    ).free
 
 
 def _actor_pool(actors: int, videos: int) -> ActorPoolStrategy:

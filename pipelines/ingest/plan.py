@@ -180,7 +180,7 @@ def check_room(planned: PlannedVideo, job: Job) -> None:
     :raises ArchiveNotWritableError: the archive's disk has not enough room for the video alone.
     """
     archive = job.archive
-    free = None if archive is None or job.dry_run else archive.free_bytes()
+    free = None if archive is None or job.dry_run else archive.storage.free_bytes()
     if archive is None or free is None:
         return
     spec = job.facts.spec_of(planned.request.sampling(job.sampling))

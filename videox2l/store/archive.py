@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -407,10 +406,6 @@ class Archive:
             self._storage.create(layout.ARCHIVE, self._storage.read(layout.ARCHIVE))
         except FileExistsError:
             return
-
-    def free_bytes(self) -> int | None:
-        """Room on the archive's disk; None for object storage, which does not say."""
-        return shutil.disk_usage(self._storage.root).free if "://" not in self.url else None
 
     def prepare_to_write(self, spec: IndexSpec) -> None:
         """Store what the model's fingerprint stands for, and find out whether the storage keeps its promises."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import logging
 import random
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -133,10 +132,8 @@ class PatientStorage(Storage):
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _room(self) -> str:
-        if not self._is_local:
-            return "Its quota or its disks are exhausted."
-        free = shutil.disk_usage(self.root).free
-        return f"{free / 2**20:.1f} MiB are free there."
+        free = self.free_bytes()
+        return "Its quota or its disks are exhausted." if free is None else f"{free / 2**20:.1f} MiB are free there."
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_patience_s": self._patience_s}

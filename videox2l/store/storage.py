@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +71,13 @@ class Storage:
         self._options = dict(storage_options or {})
         self._connect()
         self.url = self.root if self._is_local else self._given.rstrip("/")
+
+    def free_bytes(self) -> int | None:
+        """Room on the disk that the folder is on, or will be; None for object storage, which does not say."""
+        if not self._is_local:
+            return None
+        folder = Path(self.root)
+        return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
 
     def read(self, path: str, limit: int = MAX_BYTES) -> bytes:
         """The whole file, which is a small one.

@@ -88,7 +88,7 @@ class VideoXL:
 def load_video_xl(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> VideoXL:
     """Load the checkpoint in ``folder``. Raises :class:`~videox2l.errors.CheckpointError` for anything amiss."""
     network = load_network(folder, device=device, dtype=dtype)
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     vocabulary, embeddings = len(tokenizer), network.config.text.vocab_size
     if vocabulary > embeddings:
         raise CheckpointError(f"the tokenizer in {folder} has {vocabulary} tokens, the model only {embeddings}")
@@ -116,7 +116,8 @@ def identify(folder: Path, dtype: torch.dtype) -> ModelIdentity:
     return ModelIdentity(fingerprint(document), document)
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a checkpoint folder; raises :class:`CheckpointError` if there is none that can be used."""
     # By file rather than AutoTokenizer, which would consult config.json, whose model type transformers does not know.
     if (folder / "tokenizer.json").is_file():
         kind = PreTrainedTokenizerFast

@@ -15,7 +15,7 @@ import torch
 from videox2l.errors import ConfigError
 from videox2l.models.registry import find_checkpoint
 from videox2l.models.video_xl.checkpoint import save_network
-from videox2l.models.video_xl.model import _load_tokenizer
+from videox2l.models.video_xl.model import load_tokenizer
 from videox2l.training.vst.module import VSTModule
 from videox2l.training.vst.settings import VSTSettings
 from videox2l.training.vst.start import load_start, stored_dtype, tokenizer_files
@@ -48,7 +48,7 @@ def export_run(job: VSTJob, work: str, out: Path, *, storage_options: Mapping[st
     if state is None or state.step < job.settings.steps:
         raise ConfigError(f"the run in {work} has not finished: {0 if state is None else state.step} steps are done")
     base = find_checkpoint(job.model)
-    tokenizer = _load_tokenizer(base)
+    tokenizer = load_tokenizer(base)
     device, dtype = torch.device("cpu"), stored_dtype(base)
     network = load_start(base, tokenizer, job.settings.start, dtype=dtype, device=device)
     parameters = dict(VSTModule(network).named_parameters())

@@ -13,7 +13,7 @@ import torch
 from videox2l.errors import VideoError
 from videox2l.identity import hash_file
 from videox2l.models.registry import find_checkpoint
-from videox2l.models.video_xl.model import _load_tokenizer, identify
+from videox2l.models.video_xl.model import identify, load_tokenizer
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prompt import prefix_ids
 from videox2l.training.vst.examples import AnswerTokens, Example, answer_tokens, example_at, read_examples
@@ -140,7 +140,7 @@ class VSTJob:
     ) -> tuple[VSTTask, VSTModule]:
         """What is learned, and the module that learns it, freshly loaded and on the CPU still."""
         folder = find_checkpoint(self.model)
-        tokenizer = _load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder)
         network = load_start(folder, tokenizer, self.settings.start, dtype=dtype, device=torch.device("cpu"))
         task = VSTTask(network, tokenizer, self.examples(), self.settings, device=device, on_skip=on_skip)
         return task, VSTModule(network)
