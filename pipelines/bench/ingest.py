@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines.bench.bare import BareWork, bare_work
 from pipelines.bench.long_clip import repeat
 from pipelines.bench.process_memory import MemorySampler
 from pipelines.ingest import Event, IngestRow, IngestSettings, ingest
@@ -29,6 +30,9 @@ FIRST_SEED = HELD_OUT_SEED + 40_000
 
 SCENES = (8, 16, 24)
 """Scenes (of 8 seconds) of the clips, in turn: a mix of lengths, because that is what scheduling has to cope with."""
+
+REPEATS = 4
+"""A clip's packets come so many times in a row: minutes of video in a second of rendering."""
 
 # What one actor does one after the other. Everything else can happen beside it.
 ACTOR_STAGES = ("vision", "low", "high", "store", "commit")
@@ -58,7 +62,8 @@ class Report:
 
     ``total_s``: from the first video's plan to the last commit, processes started. ``critical_s``: the longest chain of
     what must be done one after the other: the first video's plan, and all that the busiest actor computes and stores.
-    ``in_flight_bytes``: the most that decoded frames may take at once.
+    ``bare``: the same work without the pipeline, and ``least_s``, what that takes at least on so many actors and
+    processors. ``in_flight_bytes``: the most that decoded frames may take at once.
     """
 
     videos: int
@@ -67,6 +72,8 @@ class Report:
     start_s: float
     total_s: float
     critical_s: float
+    bare: BareWork
+    least_s: float
     stage_s: dict[str, float]
     actors: tuple[ActorFigure, ...]
     in_flight_bytes: int
@@ -79,12 +86,21 @@ class Report:
         return self.total_s / self.critical_s
 
     @property
+    def bare_ratio(self) -> float:
+        """How many times as long as the bare work it took: what is lost to the pipeline, wherever it is lost."""
+        return self.total_s / self.least_s
+
+    @property
     def waiting(self) -> float:
         """The share of their time that actors waited for frames."""
         return sum(actor.wait_s for actor in self.actors) / sum(actor.window_s for actor in self.actors)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"ratio": self.ratio, "waiting": self.waiting}
+        return asdict(self) | {
+            "ratio": self.ratio,
+            "bare_ratio": self.bare_ratio,
+            "waiting": self.waiting,
+        }
 
 
 def bench_ingest(settings: IngestSettings, *, videos: int, hours: float | None, progress: Progress) -> Report:
@@ -114,10 +130,12 @@ def bench_ingest(settings: IngestSettings, *, videos: int, hours: float | None, 
         if not summary.ok:
             raise VideoX2LError("; ".join(f"{row.name}: {row.error}" for row in summary.rows if row.error))
         decode_s = sum(json.loads(file.read_text()) for file in (base / "decode").iterdir())
-        return report(summary.rows, began, decode_s, memory)
+        progress("doing the same without the pipeline")
+        bare = bare_work(sorted((base / "videos").iterdir()), base / "bare", settings)
+        return report(summary.rows, began, decode_s, memory, bare)
 
 
-def report(rows: Sequence[IngestRow], began: float, decode_s: float, memory: MemorySampler) -> Report:
+def report(rows: Sequence[IngestRow], began: float, decode_s: float, memory: MemorySampler, bare: BareWork) -> Report:
     """Sum up ``rows``; ``began`` is when the job was started (seconds since the epoch)."""
     stages: dict[str, float] = defaultdict(float)
     for row in rows:
@@ -135,6 +153,8 @@ def report(rows: Sequence[IngestRow], began: float, decode_s: float, memory: Mem
         start_s=first_begin - before_first - began,
         total_s=last_end - first_begin + before_first,
         critical_s=before_first + max(actor.busy_s for actor in actors),
+        bare=bare,
+        least_s=bare.least_s(len(actors), os.cpu_count() or 1),
         stage_s=dict(stages),
         actors=actors,
         in_flight_bytes=len(actors) * bytes_in_flight(),
@@ -163,20 +183,17 @@ def _busy(seconds: Mapping[str, float]) -> float:
 
 def _render(path: Path, number: int, hours: float | None) -> None:
     scenes = max(SCENES) if hours else SCENES[number % len(SCENES)]
-    clip = SyntheticClip.from_seed(FIRST_SEED + number, scenes)
-    if not hours:
-        render(clip, path)
-        return
+    times = max(1, round(hours * 3600 / (scenes * SECONDS_PER_SCENE))) if hours else REPEATS
     short = path.with_suffix(".short.mp4")
-    render(clip, short)
-    repeat(short, path, max(1, round(hours * 3600 / (scenes * SECONDS_PER_SCENE))))
+    render(SyntheticClip.from_seed(FIRST_SEED + number, scenes), short)
+    repeat(short, path, times)
     short.unlink()
 
 
 def _timed_decode(folder: Path, source: str, chunks: Sequence[Chunk], fmt: FrameFormat) -> Iterator[DecodedChunk]:
     """Decode, and leave the seconds it took in a file in ``folder``: no message from a worker would be as cheap."""
     seconds, began = 0.0, time.perf_counter()
-    for decoded in decode_chunks(source, chunks, fmt):
+    for decoded in decode_chunks(source, chunks, fmt, threads=1):
         seconds += time.perf_counter() - began
         yield decoded
         began = time.perf_counter()

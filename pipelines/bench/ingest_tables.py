@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
+from pipelines.bench.bare import BareWork
 from pipelines.bench.ingest import Report
 from pipelines.ingest.summary import clock, size
 
@@ -55,12 +56,19 @@ def _whole(report: Report) -> Table:
         ("from the first plan to the last commit", f"{report.total_s:.1f} s"),
         ("critical path", f"{report.critical_s:.1f} s"),
         ("total over critical path", f"{report.ratio:.2f}"),
+        ("the same without the pipeline", _bare(report.bare)),
+        ("so at least, on these processors", f"{report.least_s:.1f} s"),
+        ("total over that", f"{report.bare_ratio:.2f}"),
         ("video-hours an hour", f"{report.video_s / report.total_s:.1f}"),
         ("frames in flight, at most", size(report.in_flight_bytes)),
         ("peak memory", f"{size(report.peak_bytes)} (each kind's own peak: {kinds})"),
     ):
         table.add_row(name, value)
     return table
+
+
+def _bare(bare: BareWork) -> str:
+    return f"plan {bare.plan:.1f} s, decode {bare.decode:.1f} s, prefill {bare.prefill:.1f} s"
 
 
 def _table(title: str, *headings: str) -> Table:

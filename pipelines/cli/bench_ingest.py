@@ -27,7 +27,10 @@ def ingest(
     """Ingest rendered clips on this machine and show where the time goes: by stage, and by prefill actor.
 
     The total is compared with the critical path, what must be done one after the other whatever the hardware: 1.00
-    means that prefill never waited. Peak memory is that of all processes together.
+    means that prefill never waited. The same work is then done without the pipeline, stage by stage, and the total
+    compared with the least that takes on as many actors and processors: what is above 1.00 is lost to the pipeline, to
+    idle processors, and to stages that slow each other down. Peak memory is that of all processes
+    together.
 
     `videox2l bench ingest`
 

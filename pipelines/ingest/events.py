@@ -38,10 +38,11 @@ class VideoStarted:
 
 @dataclass(frozen=True)
 class ChunkDone:
-    """``done`` of the video's chunks are prefilled."""
+    """``done`` of the video's chunks are prefilled, ``new`` of them since the last report."""
 
     source: str
     done: int
+    new: int = 1
 
 
 @dataclass(frozen=True)

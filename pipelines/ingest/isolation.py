@@ -6,6 +6,7 @@ These processes import neither torch nor transformers: what runs in them, and th
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,10 @@ _LOSSES = 10
 
 # Until a CPU is free and a process has started, which on a cluster that grows includes starting a machine.
 _START_TIMEOUT_S = 1800.0
+
+# A message costs both sides some milliseconds of processor time, more than a tenth of what it takes to decode a chunk
+# of small pictures. So those come several at a time; a large model's take longer than this, and come one by one.
+_MESSAGE_EVERY_S = 0.05
 
 
 class DecoderCrashedError(VideoError):
@@ -55,11 +60,10 @@ def results(task: ObjectRefGenerator, source: str, timeout_s: float) -> Iterator
     :raises DecoderCrashedError: the task's process died.
     :raises DecoderLostError: it was lost with its machine, or there was none.
     """
-    for number, reference in enumerate(_references(task, source, timeout_s)):
-        value = _fetch(reference, source)
+    for reference in _references(task, source, timeout_s):
+        values = _fetch(reference, source)
         del reference  # what it refers to leaves the object store once the consumer has let go of it, too
-        if number > 0:
-            yield value
+        yield from values
 
 
 class Tries:
@@ -101,12 +105,24 @@ def run_isolated(
 # Tried again by whoever waits for it, who knows how far it got.
 @ray.remote(num_returns="streaming", max_retries=0)
 def _isolated(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
-    yield None  # the process is there: from now on it is the file that takes the time
+    yield []  # the process is there: from now on it is the file that takes the time
     value = function(*args)
-    if isinstance(value, Iterator):
-        yield from value
-    else:
-        yield value
+    yield from _in_messages(value if isinstance(value, Iterator) else iter((value,)))
+
+
+def _in_messages(values: Iterator[Any]) -> Iterator[list[Any]]:
+    waiting: list[Any] = []
+    due = time.monotonic() + _MESSAGE_EVERY_S
+    try:
+        for value in values:
+            waiting.append(value)
+            if time.monotonic() >= due:
+                yield waiting
+                waiting, due = [], time.monotonic() + _MESSAGE_EVERY_S
+    except Exception:
+        yield waiting  # what came before an error is sound
+        raise
+    yield waiting
 
 
 def _references(task: ObjectRefGenerator, source: str, timeout_s: float) -> Iterator[ObjectRef]:

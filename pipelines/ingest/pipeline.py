@@ -21,6 +21,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,17 @@ import ray
 from ray.data import ActorPoolStrategy
 
 from pipelines.ingest.aliases import Aliases
-from pipelines.ingest.calibration import planned_costs
 from pipelines.ingest.cluster import quiet_ray_data, ray_cluster
 from pipelines.ingest.estimate import Prices
 from pipelines.ingest.events import Event, JobStarted, OnProgress, RowFinished
 from pipelines.ingest.follow import follow
 from pipelines.ingest.job import Decoder, Job, ModelChoice, ModelFacts
 from pipelines.ingest.ledger import Ledger, new_run_id
-from pipelines.ingest.logs import LoggedDecoder, about_video
+from pipelines.ingest.logs import LoggedDecoder
 from pipelines.ingest.metrics import IngestMetrics
 from pipelines.ingest.model import model_facts
 from pipelines.ingest.order import longest_first
-from pipelines.ingest.plan import PLAN_CPUS, StageRow, plan_row
+from pipelines.ingest.plan import PLAN_CPUS, PlanStage
 from pipelines.ingest.prefill import PrefillStage
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.settings import IngestSettings
@@ -58,6 +58,13 @@ from videox2l.video import decode_chunks
 # A task a block: enough to keep any cluster planning, without thousands of tasks for thousands of clips.
 _PLAN_BLOCKS = 1000
 
+# Planning reads a file once, at the pace of its disk; decoding takes ten times as long. Each planner more is a process
+# more that starts when the first frames are waited for.
+_CPUS_PER_PLANNER = 4
+
+# Decoding processes have one CPU each, and there are several to a video.
+ONE_THREAD: Decoder = partial(decode_chunks, threads=1)
+
 # What decides how frames look, how KVs come out and how they are stored; a run's record names their versions.
 _PACKAGES = ("videox2l", "torch", "transformers", "av", "ray", "pyarrow")
 
@@ -69,7 +76,7 @@ def ingest(
     *,
     storage_options: Mapping[str, Any] | None = None,
     ledger: str | Path | None = None,
-    decoder: Decoder = decode_chunks,
+    decoder: Decoder = ONE_THREAD,
     on_progress: OnProgress | None = None,
     dry_run: bool = False,
     prices: Prices | None = None,
@@ -83,7 +90,7 @@ def ingest(
     :param sources: files, URLs, folders, globs or lists; see :func:`~pipelines.ingest.sources.expand_sources`.
     :param archive_url: a folder or any fsspec URL; ``storage_options`` go to its file system.
     :param ledger: a local file that gets a copy of the ledger, line by line.
-    :param decoder: how frames are decoded, in place of :func:`videox2l.video.decode_chunks`.
+    :param decoder: how frames are decoded, in place of :func:`videox2l.video.decode_chunks` on one thread.
     :param on_progress: called with every :data:`~pipelines.ingest.events.Event`.
     :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes, and the summary has an estimate of
         the costs at these ``prices``, after a short calibration on the device; nothing is written.
@@ -131,7 +138,12 @@ def ingest(
                 for video in longest_first(videos, str)
             ],
             override_num_blocks=min(len(videos), _PLAN_BLOCKS),
-        ).map(_plan_row, fn_kwargs={"job": job, "tracker": tracker}, num_cpus=PLAN_CPUS)
+        ).map(
+            PlanStage,
+            fn_constructor_kwargs={"job": job, "tracker": tracker},
+            compute=ActorPoolStrategy(size=_planners(len(videos))),
+            num_cpus=PLAN_CPUS,
+        )
         if not dry_run:
             threads = math.ceil(settings.cpus_per_actor)
             dataset = dataset.map(
@@ -164,6 +176,9 @@ def ingest(
             follow(dataset, tracker, hear, settings.stall_timeout_s)
         costs = None
         if dry_run:
+            # Answering, and with it all of transformers, is imported by dry runs only.
+            from pipelines.ingest.calibration import planned_costs
+
             free, cpus = storage.free_bytes(), settings.cpus_per_actor
             costs = planned_costs(
                 rows.values(), choice, facts, prices or Prices(), gpus=gpus, cpus=cpus, free_bytes=free
@@ -173,9 +188,8 @@ def ingest(
     return IngestSummary(run_id, storage.url, ordered, time.monotonic() - began, log.url if log else "", costs)
 
 
-def _plan_row(item: dict[str, Any], job: Job, tracker: Any) -> StageRow:
-    with about_video(item["source"]):
-        return plan_row(item, job, tracker)
+def _planners(videos: int) -> int:
+    return max(1, min(videos, int(ray.cluster_resources().get("CPU", 1) / _CPUS_PER_PLANNER)))
 
 
 def _about(job: Job, settings: IngestSettings, videos: int) -> dict[str, Any]:

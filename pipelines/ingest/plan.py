@@ -15,6 +15,7 @@ from pipelines.ingest import quarantine
 from pipelines.ingest.events import RowFinished, VideoPlanned
 from pipelines.ingest.isolation import run_isolated
 from pipelines.ingest.job import Job
+from pipelines.ingest.logs import about_video
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.sources import VideoRequest
 from pipelines.ingest.summary import size
@@ -96,9 +97,21 @@ def finished(tracker: Any, row: IngestRow) -> StageRow:
     return {"result": row.to_json(), "planned": ""}
 
 
-def plan_row(item: dict[str, Any], job: Job, tracker: Any) -> StageRow:
-    """Plan the video of ``item["request"]``, a :class:`VideoRequest` as JSON, or say why it needs no prefill."""
-    request = VideoRequest.from_dict(json.loads(item["request"]))
+class PlanStage:
+    """Plans one video after another. An actor, so that there are few processes that have to import all this."""
+
+    def __init__(self, job: Job, tracker: Any) -> None:
+        self._job = job
+        self._tracker = tracker
+
+    def __call__(self, item: dict[str, Any]) -> StageRow:
+        """Plan the video of ``item["request"]``, a :class:`VideoRequest` as JSON, or say why it needs no prefill."""
+        request = VideoRequest.from_dict(json.loads(item["request"]))
+        with about_video(request.source):
+            return _plan_row(request, self._job, self._tracker)
+
+
+def _plan_row(request: VideoRequest, job: Job, tracker: Any) -> StageRow:
     source = request.source
     try:
         report(tracker)

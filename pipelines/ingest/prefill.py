@@ -15,7 +15,7 @@ import torch
 
 from pipelines.ingest import quarantine
 from pipelines.ingest.decode import DecodeStream
-from pipelines.ingest.events import ChunkDone, VideoStarted
+from pipelines.ingest.events import VideoStarted
 from pipelines.ingest.job import Job
 from pipelines.ingest.lines import line
 from pipelines.ingest.logs import about_video
@@ -23,7 +23,7 @@ from pipelines.ingest.plan import NOTHING, PlannedVideo, StageRow, finished
 from pipelines.ingest.quarantine import PrefillWorkerLostError
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.summary import size
-from pipelines.ingest.tracker import MAX_ATTEMPTS, Stopped, attempt, report
+from pipelines.ingest.tracker import MAX_ATTEMPTS, ChunkReports, Stopped, attempt, report
 from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
 from videox2l.models import PrefillState, load_model
 from videox2l.prefill import prefill_chunks
@@ -126,6 +126,7 @@ class PrefillStage:
                     report(self._tracker, VideoStarted(video.source))
                     self._count_attempt(video, kept)
                 began = time.time()
+                reports = ChunkReports(self._tracker, video.source)
                 writer, resume = self._writer(video, unfinished)
                 until_committed.enter_context(writer)
                 try:
@@ -135,7 +136,7 @@ class PrefillStage:
                         frames,
                         len(video.plan.chunks),
                         writer,
-                        lambda done, _: report(self._tracker, ChunkDone(video.source, done - video.keep)),
+                        lambda done, total: reports(done - video.keep, last=done == total),
                         resume,
                     )
                 except Stopped:

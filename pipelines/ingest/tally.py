@@ -76,7 +76,7 @@ class Tally:
         self._clock = clock
         self._began = clock()
         self._working_since: float | None = None
-        self._recent: deque[tuple[float, float]] = deque()  # when a chunk was done, and its seconds of video
+        self._recent: deque[tuple[float, int, float]] = deque()  # when, chunks done, their seconds of video
         self._open: dict[str, _Video] = {}
         self._at_work: dict[str, None] = {}  # in the order they were taken on
         self._known = 0  # videos of which it is known how many chunks they have
@@ -99,8 +99,8 @@ class Tally:
                 self._at_work[source] = None
                 if self._working_since is None:
                     self._working_since = self._clock()
-            case ChunkDone(source, done):
-                self._advance(source, done)
+            case ChunkDone(source, done, new):
+                self._advance(source, done, new)
             case RowFinished(row):
                 self._finish(row)
 
@@ -139,18 +139,19 @@ class Tally:
         chunk_s = event.duration_s / (event.chunks + event.kept) if event.chunks else 0.0
         self._open[event.source] = _Video(event.name, event.chunks, chunk_s)
 
-    def _advance(self, source: str, done: int) -> None:
+    def _advance(self, source: str, done: int, new: int) -> None:
         video = self._open.get(source)
         if video is None or done <= video.done:
             return
-        now = self._clock()
-        self._recent.append((now, video.chunk_s))
+        now, further = self._clock(), done - video.done
+        worked_off = min(new, further)  # what is done again, or was found done, is not
+        self._recent.append((now, worked_off, worked_off * video.chunk_s))
         while self._recent[0][0] < now - WINDOW_S:
             self._recent.popleft()
-        self._done += done - video.done
-        self._done_s += (done - video.done) * video.chunk_s
-        self.prefilled_chunks += 1
-        self.prefilled_s += video.chunk_s
+        self._done += further
+        self._done_s += further * video.chunk_s
+        self.prefilled_chunks += worked_off
+        self.prefilled_s += worked_off * video.chunk_s
         video.done = done
 
     def _finish(self, row: IngestRow) -> None:
@@ -166,11 +167,12 @@ class Tally:
     def _rates(self) -> tuple[float, float] | None:
         """Chunks, and seconds of video, per second."""
         now = self._clock()
-        recent = [seconds for when, seconds in self._recent if when >= now - WINDOW_S]
-        if self._working_since is None or len(recent) < _ENOUGH_CHUNKS:
+        recent = [(chunks, seconds) for when, chunks, seconds in self._recent if when >= now - WINDOW_S]
+        chunks = sum(chunks for chunks, _ in recent)
+        if self._working_since is None or chunks < _ENOUGH_CHUNKS:
             return None
         span = min(now - self._working_since, WINDOW_S)
-        return (len(recent) / span, sum(recent) / span) if span > 0 else None
+        return (chunks / span, sum(seconds for _, seconds in recent) / span) if span > 0 else None
 
     def _left(self) -> float:
         """Chunks to be done; videos that are not planned yet count as much as those that are, on average."""

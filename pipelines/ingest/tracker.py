@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +12,15 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines.ingest.events import Event
+from pipelines.ingest.events import ChunkDone, Event
 from videox2l.errors import VideoX2LError
 
 MAX_ATTEMPTS = 2
 """How often a video may be handed to a prefill process without getting any further. Ray repeats what a lost process was
 doing, which is right for a lost machine; a video that takes its process down again would do so for ever."""
+
+REPORT_EVERY_S = 0.1
+"""The driver looks five times a second."""
 
 
 class Stopped(Exception):  # noqa: N818 -- not an error: the user asked for it, or nothing more can be done
@@ -100,6 +105,31 @@ def report(tracker: Any, event: Event | None = None) -> None:
     """
     if not ray.get(tracker.report.remote(event)):
         raise Stopped
+
+
+class ChunkReports:
+    """Tells the driver how many chunks of a video are done: of the first, the last, and as many between as are of use.
+
+    A report costs a millisecond or two, here and in the tracker's process; a small model's chunk takes five.
+    """
+
+    def __init__(self, tracker: Any, source: str) -> None:
+        self._tracker = tracker
+        self._source = source
+        self._new = 0
+        self._next = -math.inf
+
+    def __call__(self, done: int, *, last: bool) -> None:
+        """One more chunk, so that ``done`` are.
+
+        :raises Stopped: the job is to end.
+        """
+        self._new += 1
+        now = time.monotonic()
+        if last or now >= self._next:
+            event, self._new = ChunkDone(self._source, done, self._new), 0
+            self._next = now + REPORT_EVERY_S
+            report(self._tracker, event)
 
 
 def attempt(tracker: Any, source: str, stored: int) -> int:

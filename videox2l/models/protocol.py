@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from transformers import PreTrainedModel
 
 from videox2l.config import CompressionConfig
 from videox2l.kv import KV, ChunkKV, Level
 from videox2l.kv.rope import RopeTables
 from videox2l.models.relevance import RelevanceHeads
 from videox2l.video.frames import FrameFormat
+
+if TYPE_CHECKING:  # a second of every process that only stores what models make
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
 from videox2l.models.protocol import KVCompressibleModel
-from videox2l.models.video_xl.attention import SDPA, use_attention
-from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
 TINY = "tiny"
 """The bundled checkpoint: toy size, trained on synthetic clips, needs no download."""
@@ -38,8 +36,16 @@ class Backend:
     default_compression: Callable[[Path], CompressionConfig]
 
 
-# Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here.
-BACKENDS = {"llava_qwen": Backend(load_video_xl, video_xl_compression)}
+def _video_xl() -> Backend:
+    from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
+
+    return Backend(load_video_xl, video_xl_compression)
+
+
+# Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here. What it
+# needs is imported once a model of its kind is asked for: transformers' model code takes seconds, which processes that
+# only plan or store do not have to spend.
+BACKENDS: dict[str, Callable[[], Backend]] = {"llava_qwen": _video_xl}
 
 # What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt")
@@ -50,7 +56,7 @@ def load_model(
     *,
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
-    attention: str = SDPA,
+    attention: str = "sdpa",
 ) -> KVCompressibleModel:
     """Load a model for inference.
 
@@ -59,6 +65,8 @@ def load_model(
     and float32 on a CPU. ``attention`` is one of :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
     :class:`UnknownModelError`, :class:`CheckpointError`, or :class:`ModelError` for an attention that cannot run.
     """
+    from videox2l.models.video_xl.attention import use_attention
+
     chosen_device, chosen_dtype = placement(device, dtype)
     folder = find_checkpoint(name)
     model = _backend(folder, name).load(folder, name=name, device=chosen_device, dtype=chosen_dtype)
@@ -98,7 +106,7 @@ def _backend(folder: Path, name: str) -> Backend:
         raise UnknownModelError(
             f"{name} is of model_type {model_type!r}; this version supports {', '.join(sorted(BACKENDS))}"
         )
-    return BACKENDS[model_type]
+    return BACKENDS[model_type]()
 
 
 def find_checkpoint(name: str) -> Path:

@@ -22,7 +22,7 @@ from tests.unit.video.clips import (
 )
 from videox2l.config import SamplingConfig
 from videox2l.errors import TruncatedVideoError, VideoError
-from videox2l.video import Chunk, FrameFormat, decode_chunks, plan_video
+from videox2l.video import Chunk, FrameFormat, decode, decode_chunks, plan_video
 
 FMT = FrameFormat(32, 32, "stretch")
 EVERY_FRAME = SamplingConfig(fps=200)
@@ -69,6 +69,25 @@ def test_a_segment_is_the_whole_bit_for_bit(case: ClipCase, clip: Path) -> None:
         segment = whole(clip, plan.chunks[start : start + 2])
         for frames, right in zip(segment, expected[start:], strict=False):
             np.testing.assert_array_equal(frames, right)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_frames_that_no_other_needs_are_left_out(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those that are looked at come out bit for bit as if nothing were."""
+    path = tmp_path / f"b-frames{suffix}"
+    write_numbered_clip(path, pts=regular(200), options={"preset": "medium", "bf": "3", "b-pyramid": "none"})
+    plan = plan_video(path, SamplingConfig(fps=1), 4)
+    decoded = []
+    feed = decode._GroupDecoder._decoded
+    monkeypatch.setattr(decode._GroupDecoder, "_decoded", lambda self, packet: decoded.append(1) or feed(self, packet))
+    few = whole(path, plan.chunks)
+    count, decoded[:] = len(decoded), []
+    monkeypatch.setattr(decode, "disposable_packets", lambda _: lambda _: False)
+    for frames, right in zip(few, whole(path, plan.chunks), strict=True):
+        np.testing.assert_array_equal(frames, right)
+    assert plan.frames == 20
+    assert len(decoded) > 190
+    assert count < 0.5 * len(decoded)
 
 
 def test_random_truncation_is_an_error_or_right_frames(case: ClipCase, clip: Path, tmp_path: Path) -> None:
@@ -188,10 +207,8 @@ def test_sparse_samples_skip_groups_of_pictures(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "sparse.mp4"
     write_numbered_clip(path, pts=regular(600), width=32, height=32, options={"preset": "ultrafast", "g": "10"})
     plan = plan_video(path, SamplingConfig(frames=6), 2)
-    from videox2l.video import decode
-
     fed = []
     feed = decode._GroupDecoder.decode
-    monkeypatch.setattr(decode._GroupDecoder, "decode", lambda self, packet: fed.append(1) or feed(self, packet))
+    monkeypatch.setattr(decode._GroupDecoder, "decode", lambda self, *args: fed.append(1) or feed(self, *args))
     assert numbers(path, plan.chunks) == [0, 100, 200, 300, 400, 500]
     assert len(fed) < 200
