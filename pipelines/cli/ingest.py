@@ -40,6 +40,13 @@ def ingest(
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
+    memory_per_actor: Annotated[
+        float | None,
+        typer.Option(
+            help="Device memory that each of them may take. Default: what is free there, in equal shares.",
+            metavar="GIB",
+        ),
+    ] = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     ledger: Annotated[str | None, typer.Option(help="Also write one JSON line a video to this local file.")] = None,

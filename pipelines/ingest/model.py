@@ -8,6 +8,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from pipelines.ingest.job import ModelChoice, ModelFacts
+from pipelines.ingest.memory import Share, actor_memory
 from videox2l.config import CompressionConfig, SamplingConfig
 from videox2l.kv import Level
 from videox2l.models import load_model
@@ -19,15 +20,17 @@ def model_facts(
     sampling: SamplingConfig,
     compression: CompressionConfig | None,
     codecs: Mapping[Level, str],
-    *,
-    gpus: float,
+    share: Share,
 ) -> ModelFacts:
     """Load the model where the prefill workers will run, since the driver's machine may have neither GPU nor weights.
 
+    ``share``: what such a worker takes of a device.
+
+    :raises InsufficientMemoryError: it would not fit there, found out before anything is loaded.
     :raises ModelError: there is no such model, or its checkpoint is not sound.
     """
     try:
-        task = _model_facts.options(num_gpus=gpus).remote(choice, sampling, compression, dict(codecs))
+        task = _model_facts.options(num_gpus=share.gpus).remote(choice, sampling, compression, dict(codecs), share)
         facts: ModelFacts = ray.get(task)
     except RayTaskError as error:
         raise error.cause from None
@@ -37,8 +40,13 @@ def model_facts(
 # Ray ends a process that has used a GPU after its task, so the memory is free again for the prefill workers.
 @ray.remote(num_cpus=1, max_retries=1)
 def _model_facts(
-    choice: ModelChoice, sampling: SamplingConfig, compression: CompressionConfig | None, codecs: Mapping[Level, str]
+    choice: ModelChoice,
+    sampling: SamplingConfig,
+    compression: CompressionConfig | None,
+    codecs: Mapping[Level, str],
+    share: Share,
 ) -> ModelFacts:
+    memory = actor_memory(choice, compression, share)
     model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
     compression = compression or model.default_compression
     return ModelFacts(
@@ -47,4 +55,5 @@ def _model_facts(
         model.frame_format,
         model.tokens_per_frame,
         model.geometry.bytes_per_token,
+        memory,
     )

@@ -37,6 +37,7 @@ from pipelines.ingest.follow import follow
 from pipelines.ingest.job import Decoder, Job, ModelChoice, ModelFacts
 from pipelines.ingest.ledger import Ledger, new_run_id
 from pipelines.ingest.logs import LoggedDecoder, about_video
+from pipelines.ingest.memory import Share
 from pipelines.ingest.metrics import IngestMetrics
 from pipelines.ingest.model import model_facts
 from pipelines.ingest.order import longest_first
@@ -88,7 +89,8 @@ def ingest(
     :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes, and the summary has an estimate of
         the costs at these ``prices``, after a short calibration on the device; nothing is written.
     :raises ConfigError: nothing is found under ``sources``, or a setting that they do not allow.
-    :raises ModelError: no such model, or a damaged checkpoint. Like the next, before anything is started.
+    :raises ModelError: no such model, a damaged checkpoint, or one that does not fit the device. Like the next, before
+        anything is started.
     :raises ArchiveError: the archive cannot be opened, made, or written.
     :raises StorageFailedError: the archive refuses, is full, or stays silent. Like the next two, the same call goes on
         later where this one ended.
@@ -109,7 +111,8 @@ def ingest(
         choice = ModelChoice(settings.model, settings.device or _default_device(), settings.dtype)
         on_gpu = float(choice.device.startswith("cuda"))
         gpus = settings.gpus_per_actor if settings.gpus_per_actor is not None else on_gpu
-        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, gpus=gpus)
+        share = Share(gpus, settings.cpus_per_actor, settings.prefill_actors, limit_bytes=settings.actor_memory_bytes)
+        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, share)
         job = Job(
             # Not before: a wrong address should be said at once.
             None if archive is None else archive.patient(settings.storage_patience_s),

@@ -42,6 +42,9 @@ class IngestSettings:
     ``codecs``: how each level is stored; see :mod:`videox2l.kv.codecs`.
     ``prefill_actors``: processes that hold the model. Each takes ``gpus_per_actor`` (default: 1 on CUDA, 0 on a CPU)
     and ``cpus_per_actor``; on a CPU the latter, rounded up, is also its number of threads.
+    ``memory_per_actor_gib``: device memory that such a process may take, the model's weights included. A model that
+    needs more is refused, a video that does fails before its prefill. The default is what is free on the device when
+    the job starts, shared out among the processes there.
     ``decode_timeout_s``: longest time in seconds that a decoding process may yield nothing before its video fails.
     ``append``: continue the indexes of recordings that have grown, known by their path or URL, without prefilling their
     past again; see :func:`videox2l.prefill.append_video`. Other videos are ingested as always.
@@ -65,6 +68,7 @@ class IngestSettings:
     prefill_actors: int = 1
     gpus_per_actor: float | None = None
     cpus_per_actor: float = 1
+    memory_per_actor_gib: float | None = None
     decode_timeout_s: float = DECODE_TIMEOUT_S
     append: bool = False
     append_to: str | None = None
@@ -83,9 +87,16 @@ class IngestSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, got {value}")
-        for name in ("cpus_per_actor", "decode_timeout_s", "progress_every_s", "stall_timeout_s"):
+        above_zero = (
+            "cpus_per_actor",
+            "memory_per_actor_gib",
+            "decode_timeout_s",
+            "progress_every_s",
+            "stall_timeout_s",
+        )
+        for name in above_zero:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be above 0, got {value}")
         check_codecs(self.codecs)
         if self.recorded_at is not None:
@@ -99,6 +110,11 @@ class IngestSettings:
     def continues(self) -> bool:
         """Whether recordings that have grown are continued."""
         return self.append or self.append_to is not None
+
+    @property
+    def actor_memory_bytes(self) -> int | None:
+        """``memory_per_actor_gib`` in bytes."""
+        return None if self.memory_per_actor_gib is None else round(self.memory_per_actor_gib * 2**30)
 
     def check_sources(self, videos: int) -> None:
         """Raise :class:`ConfigError` if a setting belongs to one video, but there are several."""

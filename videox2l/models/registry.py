@@ -14,8 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
+from videox2l.models.memory import Workload
 from videox2l.models.protocol import KVCompressibleModel
 from videox2l.models.video_xl.attention import SDPA, use_attention
+from videox2l.models.video_xl.memory import video_xl_workload
 from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
 TINY = "tiny"
@@ -32,14 +34,18 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of model: how to load it, and what compression its checkpoints are made for."""
+    """One kind of model: how to load it, and what is known of a checkpoint in a folder without loading it.
+
+    ``default_compression``: what it is made for. ``workload``: a prefill in a dtype, of so many chunks.
+    """
 
     load: Load
     default_compression: Callable[[Path], CompressionConfig]
+    workload: Callable[[Path, CompressionConfig, torch.dtype, int], Workload]
 
 
 # Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here.
-BACKENDS = {"llava_qwen": Backend(load_video_xl, video_xl_compression)}
+BACKENDS = {"llava_qwen": Backend(load_video_xl, video_xl_compression, video_xl_workload)}
 
 # What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt")
@@ -84,6 +90,16 @@ def default_compression(name: str = TINY) -> CompressionConfig:
     """The compression a model is made for, without loading its weights."""
     folder = find_checkpoint(name)
     return _backend(folder, name).default_compression(folder)
+
+
+def prefill_workload(name: str, compression: CompressionConfig | None, dtype: torch.dtype, chunks: int = 1) -> Workload:
+    """A prefill of a video of ``chunks`` on a model whose weights are not loaded, to ask whether it would fit.
+
+    ``compression``: by default the model's own. Errors as of :func:`load_model`.
+    """
+    folder = find_checkpoint(name)
+    backend = _backend(folder, name)
+    return backend.workload(folder, compression or backend.default_compression(folder), dtype, chunks)
 
 
 def _backend(folder: Path, name: str) -> Backend:

@@ -12,6 +12,7 @@ from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.heads import join_heads
 from videox2l.models import PrefillState
+from videox2l.models.memory import check_fits, free_bytes
 from videox2l.parallel.model import ShardedVideoXL
 from videox2l.parallel.ranks import Ranks
 from videox2l.prefill import PrefillReport, Progress, index_spec, prefill_chunks
@@ -42,6 +43,7 @@ def ingest_over_ranks(
     if not replace and ranks.lead(lambda: target.has(identity.video_id, spec)):
         return identity, False
     plan = ranks.lead(lambda: plan_video_isolated(source, sampling, compression.frames_per_chunk))
+    ranks.together(lambda: _check_memory(model, compression, len(plan.chunks)))
     with ExitStack() as stack:
         writer = ranks.together(
             lambda: stack.enter_context(target.create_index(identity, spec, replace=replace)) if ranks.leads else None
@@ -52,6 +54,13 @@ def ingest_over_ranks(
         prefill_over_ranks(model, compression, decoded, len(plan.chunks), writer, progress)
         ranks.lead(lambda: cast("IndexWriter", writer).commit().attempt)
     return identity, True
+
+
+def _check_memory(model: ShardedVideoXL, compression: CompressionConfig, chunks: int) -> None:
+    device, free = model.ranks.device, free_bytes(model.ranks.device)
+    if free is not None and device.type == "cpu":
+        free //= model.ranks.count  # most likely they share a machine
+    check_fits(model.workload(compression, chunks), device, loaded=True, free=free)
 
 
 def prefill_over_ranks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from videox2l.models.protocol import ModelIdentity, PrefillState
 from videox2l.models.registry import find_checkpoint, load_model, placement
 from videox2l.models.relevance import RelevanceHeads
 from videox2l.models.video_xl.checkpoint import load_config, weight_files
+from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prefill import VideoXLPrefill
@@ -68,6 +70,10 @@ class ShardedVideoXL(VideoXL):
         if resume is not None:
             resume = PrefillState(self.own_heads(resume.prompt), self._own_chunks(resume.chunks))
         return super().start_prefill(compression, resume)
+
+    def workload(self, compression: CompressionConfig, chunks: int) -> VideoXLWorkload:
+        """As of a whole model, but of this rank's share."""
+        return dataclasses.replace(super().workload(compression, chunks), ranks=self.ranks.count)
 
     def own_heads(self, kv: KV) -> KV:
         """This rank's part of KVs that hold all heads."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.archives import COMPRESSION
 from tests.checkpoints import write_random_checkpoint
 from tests.unit.answering.by_hand import flip_byte
 from tests.unit.parallel import programs
@@ -272,3 +273,10 @@ def test_one_rank_needs_no_other(checkpoint, model, whole) -> None:
     assert torch.equal(prompt.keys_LHTD, whole[0].keys_LHTD)
     assert all(torch.equal(a["low"].values_LHTD, b["low"].values_LHTD) for a, b in zip(chunks, whole[1], strict=True))
     assert dataclasses.asdict(single.geometry) == dataclasses.asdict(model.geometry)
+
+
+def test_weights_of_a_rank_are_those_that_are_foreseen(two_ranks, checkpoint, model) -> None:
+    foreseen = dataclasses.replace(model.workload(COMPRESSION, 1), ranks=2).weight_bytes()
+    first, second = two_ranks.run(programs.weight_bytes, checkpoint)
+    assert second < first <= foreseen
+    assert first > 0.95 * foreseen
