@@ -92,12 +92,16 @@ class JoiningWriter:
         """``writer`` is rank 0's; a collective."""
         self._ranks = ranks
         self._writer = writer
-        self.video, self.chunks = ranks.lead(lambda: (self._leader.video, self._leader.chunks))
+        self.video, self.chunks = ranks.lead(self._begin)
 
     @property
     def _leader(self) -> IndexWriter:
         assert self._writer is not None, "rank 0 needs a writer"
         return self._writer
+
+    def _begin(self) -> tuple[VideoIdentity, int]:
+        self._leader.shared_out(self._ranks.count)
+        return self._leader.video, self._leader.chunks
 
     def put_prompt(self, kv: KV) -> None:
         joined = join_over_ranks(self._ranks, kv)
