@@ -95,6 +95,7 @@ class Job:
     """Travels to every worker. ``archive`` is None in a dry run for which there is no archive yet.
 
     ``recordings``: by :func:`~videox2l.identity.source_url` the ids of the stored videos that sources may continue.
+    ``ranks``: processes that hold the model together.
     """
 
     archive: Archive | None
@@ -108,3 +109,4 @@ class Job:
     recordings: Mapping[str, str] = field(default_factory=dict)
     journal_every_s: float = JOURNAL_EVERY_S
     retry_quarantined: bool = False
+    ranks: int = 1

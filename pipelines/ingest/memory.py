@@ -10,7 +10,7 @@ import ray
 import torch
 
 from videox2l.config import CompressionConfig
-from videox2l.errors import InsufficientMemoryError
+from videox2l.errors import ConfigError, InsufficientMemoryError
 from videox2l.models.memory import Workload, check_fits, free_bytes
 from videox2l.models.registry import placement, prefill_workload
 
@@ -58,14 +58,21 @@ class ActorMemory:
 def actor_memory(choice: ModelChoice, compression: CompressionConfig | None, share: Share) -> ActorMemory | None:
     """Look where a prefill worker would run, in this very process. None where the system does not say what is free.
 
+    :raises ConfigError: its KV heads cannot be shared out to so many ranks.
     :raises InsufficientMemoryError: not even the shortest video would fit beside the weights.
     :raises ModelError: there is no such model, or its checkpoint is not sound.
     """
     device, dtype = placement(choice.device, choice.dtype)
+    work = dataclasses.replace(prefill_workload(choice.name, compression, dtype), ranks=share.ranks)
+    if share.ranks not in work.rank_counts:
+        fitting = " or ".join(map(str, work.rank_counts))
+        raise ConfigError(
+            f"{choice.name} cannot be spread over {share.ranks} devices: its KV heads are shared out evenly, so use "
+            f"{fitting}"
+        )
     free = free_bytes(device)
     if free is None:
         return None
-    work = dataclasses.replace(prefill_workload(choice.name, compression, dtype), ranks=share.ranks)
     memory = ActorMemory(work, device.type, share.of(free, _node_cpus()))
     try:
         memory.check(chunks=1)

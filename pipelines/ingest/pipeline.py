@@ -20,7 +20,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ from pipelines.ingest.model import model_facts
 from pipelines.ingest.order import longest_first
 from pipelines.ingest.plan import PLAN_CPUS, StageRow, plan_row
 from pipelines.ingest.prefill import PrefillStage
+from pipelines.ingest.ranks import prefill_place
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.settings import IngestSettings
 from pipelines.ingest.sources import VideoRequest, requests_for
@@ -104,15 +105,18 @@ def ingest(
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
 
     with (
-        ray_cluster(settings.prefill_actors, settings.cpus_per_actor),
+        ray_cluster(settings.prefill_actors * settings.tensor_parallel, max(1, settings.cpus_per_actor)) as ours,
         quiet_ray_data(),
         running_tracker() as tracker,
+        ExitStack() as stack,
     ):
         choice = ModelChoice(settings.model, settings.device or _default_device(), settings.dtype)
         on_gpu = float(choice.device.startswith("cuda"))
         gpus = settings.gpus_per_actor if settings.gpus_per_actor is not None else on_gpu
-        share = Share(gpus, settings.cpus_per_actor, settings.prefill_actors, limit_bytes=settings.actor_memory_bytes)
-        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, share)
+        ranks, limit = settings.tensor_parallel, settings.actor_memory_bytes
+        share = Share(gpus, settings.cpus_per_actor, settings.prefill_actors, ranks, limit)
+        place = stack.enter_context(prefill_place(settings, gpus, fixed=ours))
+        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, share, place)
         job = Job(
             # Not before: a wrong address should be said at once.
             None if archive is None else archive.patient(settings.storage_patience_s),
@@ -126,6 +130,7 @@ def ingest(
             recordings=_recordings(archive, list(requests.values()), facts, settings),
             journal_every_s=settings.journal_every_s,
             retry_quarantined=settings.retry_quarantined,
+            ranks=ranks,
         )
 
         dataset = ray.data.from_items(
@@ -143,6 +148,7 @@ def ingest(
                 compute=_actor_pool(settings.prefill_actors, len(videos)),
                 num_cpus=settings.cpus_per_actor,
                 num_gpus=gpus,
+                **place,
             )
 
         storage, run_id = Storage(archive_url, storage_options), new_run_id()
@@ -166,7 +172,7 @@ def ingest(
             hear(JobStarted(len(videos)))
             follow(dataset, tracker, hear, settings.stall_timeout_s)
         costs = None
-        if dry_run:
+        if dry_run and ranks == 1:  # no single device could be calibrated on otherwise
             free, cpus = storage.free_bytes(), settings.cpus_per_actor
             costs = planned_costs(
                 rows.values(), choice, facts, prices or Prices(), gpus=gpus, cpus=cpus, free_bytes=free

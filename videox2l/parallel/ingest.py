@@ -33,8 +33,8 @@ def ingest_over_ranks(
 ) -> tuple[VideoIdentity, bool]:
     """As :func:`~videox2l.prefill.ingest_video`, on every rank with the same arguments; whether there was work to do.
 
-    The archive's files are those of a model on one device: KVs are joined on rank 0. Only rank 0 reads ``source`` and
-    looks at ``archive``; errors of either are raised on every rank.
+    The archive's files are those of a model on one device: KVs are joined on rank 0. Only rank 0 reads ``source``,
+    looks at ``archive`` and calls ``progress``; errors of any of them are raised on every rank.
     """
     target = cast("Archive", archive)  # used where rank 0 leads, and not elsewhere
     sampling, compression = sampling or SamplingConfig(), compression or model.default_compression
@@ -72,10 +72,28 @@ def prefill_over_ranks(
     progress: Progress | None = None,
     resume: PrefillState | None = None,
 ) -> PrefillReport:
-    """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and ``writer`` are looked at on rank 0 only."""
-    joining = JoiningWriter(model.ranks, writer)
-    chunks = share_chunks(model.ranks, decoded or ())
-    return prefill_chunks(model, compression, chunks, total, cast("IndexWriter", joining), progress, resume)
+    """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and what follows ``total`` are rank 0's alone."""
+    ranks = model.ranks
+    joining = cast("IndexWriter", JoiningWriter(ranks, writer))
+    chunks, state = share_chunks(ranks, decoded or ()), share_state(ranks, resume)
+
+    def tell(done: int, total: int) -> None:
+        # What it raises, to stop, must stop all.
+        ranks.lead(lambda: None if progress is None else progress(done, total))
+
+    return prefill_chunks(model, compression, chunks, total, joining, tell, state)
+
+
+def share_state(ranks: Ranks, state: PrefillState | None) -> PrefillState | None:
+    """Rank 0's ``state``, which only rank 0 has to read, on every rank: all heads, chunk by chunk."""
+    stored = iter(state.chunks) if state is not None else iter(())
+
+    def chunks() -> Iterator[ChunkKV]:
+        while (kvs := ranks.lead(lambda: next(stored, None))) is not None:
+            yield kvs
+
+    prompt = ranks.lead(lambda: None if state is None else state.prompt)
+    return None if prompt is None else PrefillState(prompt, chunks())
 
 
 def share_chunks(ranks: Ranks, decoded: Iterable[DecodedChunk]) -> Iterator[DecodedChunk]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError
-from videox2l.kv import KV, ChunkKV
+from videox2l.kv import KV
 from videox2l.kv.heads import HeadRange, head_ranges
 from videox2l.models.protocol import ModelIdentity, PrefillState
 from videox2l.models.registry import find_checkpoint, load_model, placement
@@ -68,7 +67,8 @@ class ShardedVideoXL(VideoXL):
     def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> VideoXLPrefill:
         """Begin a video. ``resume`` holds all heads, as archives do; what is appended has the local ones."""
         if resume is not None:
-            resume = PrefillState(self.own_heads(resume.prompt), self._own_chunks(resume.chunks))
+            own_chunks = ({level: self.own_heads(kv) for level, kv in kvs.items()} for kvs in resume.chunks)
+            resume = PrefillState(self.own_heads(resume.prompt), own_chunks)
         return super().start_prefill(compression, resume)
 
     def workload(self, compression: CompressionConfig, chunks: int) -> VideoXLWorkload:
@@ -79,12 +79,6 @@ class ShardedVideoXL(VideoXL):
         """This rank's part of KVs that hold all heads."""
         part = self.head_range.of(kv)
         return KV(part.keys_LHTD.contiguous(), part.values_LHTD.contiguous())
-
-    def _own_chunks(self, chunks: Iterable[ChunkKV]) -> Iterator[ChunkKV]:
-        # They may be read as they are asked for, which may fail on one rank.
-        stored = iter(chunks)
-        while (kvs := self.ranks.together(lambda: next(stored, None))) is not None:
-            yield {level: self.own_heads(kv) for level, kv in kvs.items()}
 
 
 def load_model_parallel(
