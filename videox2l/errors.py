@@ -47,6 +47,10 @@ class CheckpointError(ModelError):
     """A checkpoint folder is incomplete, has unexpected tensors, or holds only pickles."""
 
 
+class InsufficientMemoryError(ModelError):
+    """A model, or a prefill on it, does not fit a device's memory. The message says what would."""
+
+
 class ArchiveError(VideoX2LError):
     """An archive cannot be read or written."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPVisionConfig, Qwen2Config
 
-from videox2l.models.memory import Workload
+from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.vst import PassPlan
 
 # Side of the matrices. On a GPU large enough to reach its peak; on a CPU small enough to take milliseconds.
@@ -33,7 +33,7 @@ class Flops:
         return self.vision + self.low + self.high
 
 
-def prefill_flops(work: Workload) -> Flops:
+def prefill_flops(work: VideoXLWorkload) -> Flops:
     """Operations of one video of ``work.chunks``, its prompt not counted.
 
     The first chunk's high pass is counted, though it is not run where it equals the low one.

@@ -18,8 +18,9 @@ from pipelines.bench.peak_memory import peak_bytes, reset_peak
 from videox2l.config import CompressionConfig, to_dict
 from videox2l.kv import ChunkKV
 from videox2l.models.laps import Laps
-from videox2l.models.memory import PROMPT_TOKENS, Workload, check_fits, required_bytes
+from videox2l.models.memory import check_fits, required_bytes
 from videox2l.models.transfer import HostCopies
+from videox2l.models.video_xl.memory import PROMPT_TOKENS, VideoXLWorkload
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prefill import VideoXLPrefill, append_together
 
@@ -97,12 +98,14 @@ class _Times:
     copy_s: float
 
 
-def plan(work: Workload, device: torch.device, lengths: Sequence[int]) -> list[LengthPlan]:
+def plan(work: VideoXLWorkload, device: torch.device, lengths: Sequence[int]) -> list[LengthPlan]:
     """What would be run: ``work`` with each length of ``lengths`` (chunks). Nothing is allocated."""
     return [_plan(replace(work, chunks=chunks), device) for chunks in sorted(set(lengths))]
 
 
-def measure(network: VideoXLNetwork, name: str, work: Workload, lengths: Sequence[int], progress: Progress) -> Report:
+def measure(
+    network: VideoXLNetwork, name: str, work: VideoXLWorkload, lengths: Sequence[int], progress: Progress
+) -> Report:
     """Prefill ``work.videos`` videos at once, of each length in ``lengths`` (chunks), after short ones to warm up.
 
     :raises ModelError: the longest do not fit beside the weights, which are there; said before anything is run.
@@ -139,7 +142,7 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
-def _plan(work: Workload, device: torch.device) -> LengthPlan:
+def _plan(work: VideoXLWorkload, device: torch.device) -> LengthPlan:
     low, high = (one.kept_tokens for one in work.plans())
     return LengthPlan(
         chunks=work.chunks,
@@ -152,7 +155,7 @@ def _plan(work: Workload, device: torch.device) -> LengthPlan:
     )
 
 
-def _timed(network: VideoXLNetwork, work: Workload) -> tuple[_Times, int | None]:
+def _timed(network: VideoXLNetwork, work: VideoXLWorkload) -> tuple[_Times, int | None]:
     """Times of a run, and the most memory that was held in it."""
     device = network.language_model.device
     reset_peak(device)
@@ -176,7 +179,7 @@ def _figure(planned: LengthPlan, times: _Times, peak_memory: int | None, matrix_
 
 
 @torch.inference_mode()
-def _run(network: VideoXLNetwork, work: Workload) -> tuple[dict[str, float], float]:
+def _run(network: VideoXLNetwork, work: VideoXLWorkload) -> tuple[dict[str, float], float]:
     """Prefill ``work``; seconds by part, and of the copies to the host. Returns when all of it is done."""
     device = network.language_model.device
     laps, copies, copy_s = Laps(device), HostCopies(device), 0.0
@@ -199,7 +202,7 @@ def _run(network: VideoXLNetwork, work: Workload) -> tuple[dict[str, float], flo
     return laps.seconds(), copy_s
 
 
-def _start(network: VideoXLNetwork, work: Workload) -> VideoXLPrefill:
+def _start(network: VideoXLNetwork, work: VideoXLWorkload) -> VideoXLPrefill:
     prompt_T = torch.arange(PROMPT_TOKENS) % network.config.text.vocab_size
     prefill = VideoXLPrefill(network.language_model, network.vst, prompt_T, work.compression)
     prefill.expect(work.chunks, work.raw_tokens)

@@ -1,4 +1,4 @@
-"""``videox2l ask``: one question about one video, answered in this process (no Ray, no server)."""
+"""``videox2l ask``: one question about one video, answered in this process, or in several that share the model."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def ask(
     frames_per_chunk: options.FramesPerChunk = None,
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
+    tensor_parallel: options.TensorParallel = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
     storage_options: options.StorageOptions = None,
@@ -70,6 +71,8 @@ def ask(
     `videox2l ask lecture.mp4 "Who speaks first?" --select 0-2 --json`
 
     `videox2l ask camera.mp4 "Is the gate open?" --from 1:30:00 --to 1:45:00`
+
+    `videox2l ask lecture.mp4 "Who speaks first?" --model large/ --tensor-parallel 4`
     """
     from videox2l.answering import ResidentVideo, TextDelta, TimeRange, stream_answer
     from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
@@ -91,6 +94,29 @@ def ask(
         remainder=remainder,
     )
     console, notes = Console(highlight=False), Console(stderr=True, highlight=False)
+    if tensor_parallel > 1:
+        from pipelines.cli.ask_parallel import ask_over_ranks
+
+        answer = ask_over_ranks(
+            tensor_parallel,
+            model,
+            video,
+            question,
+            archive,
+            selection=selection,
+            generation=generation,
+            time_range=time_range,
+            sampling=sampling,
+            compression=ratios,
+            device=device,
+            dtype=dtype,
+            storage_options=storage_options,
+            notes=notes,
+        )
+        if not as_json:
+            console.print(answer.text, markup=False, soft_wrap=True)
+        _print_answer(answer, notes, as_json=as_json)
+        return
     loaded = load_model(model, device=device, dtype=dtype)
     reader = _open_or_ingest(loaded, archive, video, sampling, ratios, storage_options, notes)
     resident = ResidentVideo(loaded, reader)
@@ -98,14 +124,21 @@ def ask(
         if isinstance(event, TextDelta):
             if not as_json:
                 console.print(event.text, end="", markup=False, soft_wrap=True)
-        elif as_json:
-            typer.echo(json.dumps(event.to_dict(), indent=1, ensure_ascii=False))
         else:
-            console.print()
-            for line in warning_lines(event):
-                notes.print(line, style="yellow", markup=False, soft_wrap=True)
-            for line in evidence_lines(event):
-                notes.print(line, style="dim", markup=False, soft_wrap=True)
+            if not as_json:
+                console.print()
+            _print_answer(event, notes, as_json=as_json)
+
+
+def _print_answer(answer: Answer, notes: Console, *, as_json: bool) -> None:
+    """All of it as JSON, or for people what it rests on: they have its text."""
+    if as_json:
+        typer.echo(json.dumps(answer.to_dict(), indent=1, ensure_ascii=False))
+        return
+    for line in warning_lines(answer):
+        notes.print(line, style="yellow", markup=False, soft_wrap=True)
+    for line in evidence_lines(answer):
+        notes.print(line, style="dim", markup=False, soft_wrap=True)
 
 
 def warning_lines(answer: Answer) -> list[str]:

@@ -52,10 +52,11 @@ def prefill(
     """
     from pipelines.bench.prefill import measure, plan
     from pipelines.bench.prefill_tables import plan_table, report_table
-    from videox2l.models.memory import Workload, check_fits
+    from videox2l.models.memory import check_fits
     from videox2l.models.registry import find_checkpoint, placement
     from videox2l.models.video_xl.attention import use_attention
     from videox2l.models.video_xl.checkpoint import load_network
+    from videox2l.models.video_xl.memory import VideoXLWorkload
     from videox2l.models.video_xl.presets import random_network
 
     name = preset_or_model(preset, model, random_weights)
@@ -66,7 +67,7 @@ def prefill(
     )
     at, kind = placement(device, dtype)
     lengths = chunks or _LENGTHS
-    work = Workload(config, compression, kind, max(lengths), videos)
+    work = VideoXLWorkload(config=config, compression=compression, dtype=kind, chunks=max(lengths), videos=videos)
     if dry_run:
         plans = plan(work, at, lengths)
         if as_json:

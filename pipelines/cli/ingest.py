@@ -40,6 +40,14 @@ def ingest(
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
+    memory_per_actor: Annotated[
+        float | None,
+        typer.Option(
+            help="Device memory that each of them may take. Default: what is free there, in equal shares.",
+            metavar="GIB",
+        ),
+    ] = None,
+    tensor_parallel: options.TensorParallel = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
     ledger: Annotated[str | None, typer.Option(help="Also write one JSON line a video to this local file.")] = None,
@@ -102,6 +110,8 @@ def ingest(
     `videox2l ingest "cam-*.mp4" --fps 0.5 --dry-run`
 
     `videox2l ingest --config nightly.yaml --prefill-actors 8`
+
+    `videox2l ingest lectures/ --model large/ --tensor-parallel 4`
 
     `videox2l ingest camera.ts --append --recorded-at 2026-05-01T09:00:00+02:00`
     """

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -92,6 +93,9 @@ Device = Annotated[str | None, typer.Option(help="`cpu`, `cuda`, `cuda:1`. Defau
 Dtype = Annotated[
     str | None, typer.Option(help="`bfloat16`, `float16` or `float32`. Default: bfloat16 on a GPU, float32 on a CPU.")
 ]
+TensorParallel = Annotated[
+    int, typer.Option(help="Devices that hold the model together, where it is too large for one.", min=1, metavar="N")
+]
 Fps = Annotated[float, typer.Option(help="Frames looked at per second of video, by presentation time.")]
 Frames = Annotated[int | None, typer.Option(help="Instead of --fps: this many frames, spread evenly.")]
 MaxFrames = Annotated[int | None, typer.Option(help="With --fps: never more frames than this.")]
@@ -118,6 +122,11 @@ def compression(model: str, **given: int | str | None) -> CompressionConfig | No
     from videox2l.models.registry import default_compression
 
     return dataclasses.replace(default_compression(model), **changes)  # type: ignore[arg-type]
+
+
+def absolute(path: str) -> str:
+    """For processes that have other working directories; URLs as they are."""
+    return path if "://" in path else str(Path(path).expanduser().absolute())
 
 
 def edge_ratio(text: str) -> EdgeRatio:

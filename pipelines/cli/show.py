@@ -16,6 +16,7 @@ from pipelines.cli import options, output
 
 if TYPE_CHECKING:
     from videox2l.kv import Level
+    from videox2l.kv.heads import HeadRange
     from videox2l.store import Manifest
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -93,6 +94,7 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("decoded to", _words(spec.decode)),
         ("compression", _words(spec.compression)),
         ("KVs", f"{spec.layers} layers, {spec.kv_heads} KV heads, head dimension {spec.head_dim}, {spec.dtype}"),
+        ("computed by", "; ".join(_ranks(ranges) for ranges in manifest.head_ranges)),
         ("codecs", ", ".join(f"{level} {codec}" for level, codec in spec.codecs.items())),
         ("RoPE", spec.rope),
         ("created", manifest.created),
@@ -101,6 +103,14 @@ def _facts(manifest: Manifest) -> list[tuple[str, str]]:
     ]
     facts += [("removed", f"the {level} level, on {when}") for level, when in manifest.dropped.items()]
     return facts
+
+
+def _ranks(ranges: Sequence[HeadRange]) -> str:
+    """``one device``; ``2 ranks, KV heads 0–1 and 2–3``."""
+    if len(ranges) == 1:
+        return "one device"
+    shares = [str(part.start) if len(part) == 1 else f"{part.start}–{part.stop - 1}" for part in ranges]
+    return f"{len(ranges)} ranks, KV heads {', '.join(shares[:-1])} and {shares[-1]}"
 
 
 def _words(document: Mapping[str, Any]) -> str:
@@ -172,6 +182,7 @@ def _to_document(manifest: Manifest) -> dict[str, Any]:
             level: {**dataclasses.asdict(total), "shards": shards[level]} for level, total in manifest.totals.items()
         },
         "ratio": _ratio(manifest),
+        "head_ranges": [[[part.start, part.stop] for part in ranges] for ranges in manifest.head_ranges],
         "dropped": dict(manifest.dropped),
         "created": manifest.created,
         "software": dict(manifest.software),

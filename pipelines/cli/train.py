@@ -130,10 +130,10 @@ def train(
         raise ConfigError("--smoke is for the preset tiny; elsewhere give few --steps")
     if out is None and "://" in work:
         raise ConfigError("with a --work URL say where the checkpoint goes: --out FOLDER")
-    job = VSTJob(_absolute(model) if Path(model).is_dir() else model, _absolute(data), settings)
+    job = VSTJob(options.absolute(model) if Path(model).is_dir() else model, options.absolute(data), settings)
     run = TrainRun(
         job=job,
-        work=_absolute(work),
+        work=options.absolute(work),
         out=(out or Path(work) / "checkpoint").absolute(),
         workers=workers,
         gpu=gpu,
@@ -146,8 +146,3 @@ def train(
         run.show_needs(output.console())
         return
     run.start(output.notes())
-
-
-def _absolute(path: str) -> str:
-    """As it is for a URL. Workers have a working folder of their own, so no path may depend on this one's."""
-    return path if "://" in path else str(Path(path).expanduser().absolute())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -30,21 +31,22 @@ _DATA_SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def ray_cluster(prefill_actors: int, cpus_per_actor: float) -> Iterator[None]:
+def ray_cluster(prefill_actors: int, cpus_per_actor: float) -> Iterator[bool]:
     """Use the cluster this process is connected to, or ``RAY_ADDRESS``; without either, start one on this machine.
 
-    What was connected or started here is left again at the end.
+    What was connected or started here is left again at the end. Yields whether it was started here, and so never grows.
     """
     if ray.is_initialized():
-        yield
+        yield False
         return
-    if os.environ.get("RAY_ADDRESS"):
+    ours = not os.environ.get("RAY_ADDRESS")
+    if not ours:
         ray.init(**QUIET)
     else:
         # Logical CPUs: a small machine shares its cores rather than refusing to decode beside a prefill.
         start_local(max(os.cpu_count() or 1, round(prefill_actors * cpus_per_actor) + _HELPERS), _OBJECT_STORE_BYTES)
     try:
-        yield
+        yield ours
     finally:
         ray.shutdown()
 
@@ -57,7 +59,10 @@ def quiet_ray_data() -> Iterator[None]:
     _set(context, _DATA_SETTINGS)
     logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Ray Data deprecates options such as a placement group, from Ray 2.64 on, and has nothing in their place.
+            warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+            yield
     finally:
         _set(context, before)
         logger.setLevel(level)

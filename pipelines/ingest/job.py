@@ -9,6 +9,7 @@ from functools import cache
 
 import torch
 
+from pipelines.ingest.memory import ActorMemory
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.kv import KV, LEVELS, Level
 from videox2l.kv.codecs import codec
@@ -35,13 +36,14 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the job must know of a model without holding its weights."""
+    """What the job must know of a model without holding its weights. ``memory``: None where nobody can tell."""
 
     spec: IndexSpec
     compression: CompressionConfig
     frame_format: FrameFormat
     tokens_per_frame: int
     bytes_per_token: int
+    memory: ActorMemory | None = None
 
     def spec_of(self, sampling: SamplingConfig) -> IndexSpec:
         """The index of a video of which other frames are looked at than those of the job."""
@@ -93,6 +95,7 @@ class Job:
     """Travels to every worker. ``archive`` is None in a dry run for which there is no archive yet.
 
     ``recordings``: by :func:`~videox2l.identity.source_url` the ids of the stored videos that sources may continue.
+    ``ranks``: processes that hold the model together.
     """
 
     archive: Archive | None
@@ -106,3 +109,4 @@ class Job:
     recordings: Mapping[str, str] = field(default_factory=dict)
     journal_every_s: float = JOURNAL_EVERY_S
     retry_quarantined: bool = False
+    ranks: int = 1

@@ -20,7 +20,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -37,11 +37,13 @@ from pipelines.ingest.follow import follow
 from pipelines.ingest.job import Decoder, Job, ModelChoice, ModelFacts
 from pipelines.ingest.ledger import Ledger, new_run_id
 from pipelines.ingest.logs import LoggedDecoder
+from pipelines.ingest.memory import Share
 from pipelines.ingest.metrics import IngestMetrics
 from pipelines.ingest.model import model_facts
 from pipelines.ingest.order import longest_first
 from pipelines.ingest.plan import PLAN_CPUS, PlanStage
 from pipelines.ingest.prefill import PrefillStage
+from pipelines.ingest.ranks import prefill_place
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.settings import IngestSettings
 from pipelines.ingest.sources import VideoRequest, requests_for
@@ -95,7 +97,8 @@ def ingest(
     :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes, and the summary has an estimate of
         the costs at these ``prices``, after a short calibration on the device; nothing is written.
     :raises ConfigError: nothing is found under ``sources``, or a setting that they do not allow.
-    :raises ModelError: no such model, or a damaged checkpoint. Like the next, before anything is started.
+    :raises ModelError: no such model, a damaged checkpoint, or one that does not fit the device. Like the next, before
+        anything is started.
     :raises ArchiveError: the archive cannot be opened, made, or written.
     :raises StorageFailedError: the archive refuses, is full, or stays silent. Like the next two, the same call goes on
         later where this one ended.
@@ -109,14 +112,18 @@ def ingest(
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
 
     with (
-        ray_cluster(settings.prefill_actors, settings.cpus_per_actor),
+        ray_cluster(settings.prefill_actors * settings.tensor_parallel, max(1, settings.cpus_per_actor)) as ours,
         quiet_ray_data(),
         running_tracker() as tracker,
+        ExitStack() as stack,
     ):
         choice = ModelChoice(settings.model, settings.device or _default_device(), settings.dtype)
         on_gpu = float(choice.device.startswith("cuda"))
         gpus = settings.gpus_per_actor if settings.gpus_per_actor is not None else on_gpu
-        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, gpus=gpus)
+        ranks, limit = settings.tensor_parallel, settings.actor_memory_bytes
+        share = Share(gpus, settings.cpus_per_actor, settings.prefill_actors, ranks, limit)
+        place = stack.enter_context(prefill_place(settings, gpus, fixed=ours))
+        facts = model_facts(choice, settings.sampling, settings.compression, settings.codecs, share, place)
         job = Job(
             # Not before: a wrong address should be said at once.
             None if archive is None else archive.patient(settings.storage_patience_s),
@@ -130,6 +137,7 @@ def ingest(
             recordings=_recordings(archive, list(requests.values()), facts, settings),
             journal_every_s=settings.journal_every_s,
             retry_quarantined=settings.retry_quarantined,
+            ranks=ranks,
         )
 
         dataset = ray.data.from_items(
@@ -152,6 +160,7 @@ def ingest(
                 compute=_actor_pool(settings.prefill_actors, len(videos)),
                 num_cpus=settings.cpus_per_actor,
                 num_gpus=gpus,
+                **place,
             )
 
         storage, run_id = Storage(archive_url, storage_options), new_run_id()
@@ -175,7 +184,7 @@ def ingest(
             hear(JobStarted(len(videos)))
             follow(dataset, tracker, hear, settings.stall_timeout_s)
         costs = None
-        if dry_run:
+        if dry_run and ranks == 1:  # no single device could be calibrated on otherwise
             # Answering, and with it all of transformers, is imported by dry runs only.
             from pipelines.ingest.calibration import planned_costs
 

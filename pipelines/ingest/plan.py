@@ -170,6 +170,8 @@ def _plan(request: VideoRequest, job: Job, tracker: Any) -> PlannedVideo | Inges
             planned, identity=_continued(identity, stored.video), base=stored.attempt, keep=keep
         )
     check_room(planned, job)
+    if job.facts.memory is not None:
+        job.facts.memory.check(len(plan.chunks))
     return dataclasses.replace(planned, seconds=seconds | {"plan": time.perf_counter() - identified})
 
 

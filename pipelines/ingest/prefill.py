@@ -7,7 +7,9 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import ray
@@ -24,15 +26,20 @@ from pipelines.ingest.quarantine import PrefillWorkerLostError
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.summary import size
 from pipelines.ingest.tracker import MAX_ATTEMPTS, ChunkReports, Stopped, attempt, report
+from pipelines.parallel.leader import LeadingRank
 from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
 from videox2l.models import PrefillState, load_model
-from videox2l.prefill import prefill_chunks
+from videox2l.prefill import PrefillReport, prefill_chunks
 from videox2l.prefill.append import stored_state
 from videox2l.prefill.chunks import begins_as_planned, can_be_continued
 from videox2l.store import Archive, IndexReader, IndexSpec, IndexWriter, Manifest
 from videox2l.store.patience import StorageFailedError, StorageFullError
 
 logger = logging.getLogger(__name__)
+
+
+PrefillChunks = Callable[..., PrefillReport]
+"""What :func:`~videox2l.prefill.prefill_chunks` is, of the model that this process has, or leads."""
 
 
 class _NotToBeHadError(Exception):
@@ -52,8 +59,14 @@ class PrefillStage:
         self._job = job
         self._tracker = tracker
         self._turn = threading.Lock()
-        self._model = load_model(job.model.name, device=job.model.device, dtype=job.model.dtype)
-        here, expected = self._model.identity.fingerprint, job.facts.spec.model_fingerprint
+        choice = job.model
+        if job.ranks == 1:
+            model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
+            self._prefill_chunks: PrefillChunks = partial(prefill_chunks, model)
+        else:
+            leader = LeadingRank(choice.name, job.ranks, device=choice.device, dtype=choice.dtype, threads=threads)
+            model, self._prefill_chunks = leader.model, leader.prefill_chunks
+        here, expected = model.identity.fingerprint, job.facts.spec.model_fingerprint
         if here != expected:
             raise ModelError(
                 f"{job.model.name} is not the same checkpoint on all machines: one has {expected}, another {here}. "
@@ -130,8 +143,7 @@ class PrefillStage:
                 writer, resume = self._writer(video, unfinished)
                 until_committed.enter_context(writer)
                 try:
-                    prefilled = prefill_chunks(
-                        self._model,
+                    prefilled = self._prefill_chunks(
                         job.facts.compression,
                         frames,
                         len(video.plan.chunks),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.ingest.job import JOURNAL_EVERY_S
+from pipelines.parallel.placement import START_TIMEOUT_S
 from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ConfigError
 from videox2l.kv import Level
@@ -42,6 +43,12 @@ class IngestSettings:
     ``codecs``: how each level is stored; see :mod:`videox2l.kv.codecs`.
     ``prefill_actors``: processes that hold the model. Each takes ``gpus_per_actor`` (default: 1 on CUDA, 0 on a CPU)
     and ``cpus_per_actor``; on a CPU the latter, rounded up, is also its number of threads.
+    ``memory_per_actor_gib``: device memory that such a process may take, the model's weights included. A model that
+    needs more is refused, a video that does fails before its prefill. The default is what is free on the device when
+    the job starts, shared out among the processes there.
+    ``tensor_parallel``: processes that hold the model together, for one that is too large for one device. There is one
+    such group, and each process of it takes what is said of an actor. They are waited for ``placement_timeout_s``
+    seconds on a cluster that may grow.
     ``decode_timeout_s``: longest time in seconds that a decoding process may yield nothing before its video fails.
     ``append``: continue the indexes of recordings that have grown, known by their path or URL, without prefilling their
     past again; see :func:`videox2l.prefill.append_video`. Other videos are ingested as always.
@@ -65,6 +72,9 @@ class IngestSettings:
     prefill_actors: int = 1
     gpus_per_actor: float | None = None
     cpus_per_actor: float = 1
+    memory_per_actor_gib: float | None = None
+    tensor_parallel: int = 1
+    placement_timeout_s: float = START_TIMEOUT_S
     decode_timeout_s: float = DECODE_TIMEOUT_S
     append: bool = False
     append_to: str | None = None
@@ -79,13 +89,29 @@ class IngestSettings:
     def __post_init__(self) -> None:
         if self.prefill_actors < 1:
             raise ConfigError(f"prefill_actors must be at least 1, got {self.prefill_actors}")
+        if self.tensor_parallel < 1:
+            raise ConfigError(f"tensor_parallel must be at least 1, got {self.tensor_parallel}")
+        if self.tensor_parallel > 1 and self.prefill_actors > 1:
+            raise ConfigError(
+                "a model over several devices prefills in one group: give tensor_parallel or prefill_actors, not both"
+            )
+        if self.tensor_parallel > 1 and self.gpus_per_actor not in (None, 0, 1):
+            raise ConfigError(f"each rank of a model takes a whole GPU, not {self.gpus_per_actor} (gpus_per_actor)")
         for name in ("journal_every_s", "storage_patience_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(f"{name} must be 0 or more, got {value}")
-        for name in ("cpus_per_actor", "decode_timeout_s", "progress_every_s", "stall_timeout_s"):
+        above_zero = (
+            "cpus_per_actor",
+            "memory_per_actor_gib",
+            "placement_timeout_s",
+            "decode_timeout_s",
+            "progress_every_s",
+            "stall_timeout_s",
+        )
+        for name in above_zero:
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be above 0, got {value}")
         check_codecs(self.codecs)
         if self.recorded_at is not None:
@@ -99,6 +125,11 @@ class IngestSettings:
     def continues(self) -> bool:
         """Whether recordings that have grown are continued."""
         return self.append or self.append_to is not None
+
+    @property
+    def actor_memory_bytes(self) -> int | None:
+        """``memory_per_actor_gib`` in bytes."""
+        return None if self.memory_per_actor_gib is None else round(self.memory_per_actor_gib * 2**30)
 
     def check_sources(self, videos: int) -> None:
         """Raise :class:`ConfigError` if a setting belongs to one video, but there are several."""

@@ -15,13 +15,13 @@ from typing import Any, ClassVar
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.placement_group import remove_placement_group
 
+from pipelines.parallel.placement import START_TIMEOUT_S, in_bundle, place_ranks
 from pipelines.parallel.rank import Rank
 from videox2l.answering import Answer, TimeRange
 from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
-from videox2l.errors import ConfigError, VideoX2LError
+from videox2l.errors import VideoX2LError
 from videox2l.identity import VideoIdentity
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ class ParallelModel:
         dtype: str | None = None,
         cpus_per_rank: float = 1,
         strategy: str = "STRICT_PACK",
-        start_timeout_s: float = 600.0,
+        start_timeout_s: float = START_TIMEOUT_S,
+        fixed_cluster: bool = False,
     ) -> None:
         """Place the ranks and load the model.
 
@@ -60,6 +61,7 @@ class ParallelModel:
         :param strategy: of the placement group. By default all ranks share a machine, since they exchange activations
             twice a layer; ``PACK`` lets them spread where one machine does not have the GPUs.
         :param start_timeout_s: for the resources to be there, which on a cluster that grows includes new machines.
+        :param fixed_cluster: it does not grow: what it does not have is not waited for.
         :raises ConfigError: not so many ranks fit the model, or the cluster.
         :raises ModelError: the model cannot be loaded.
         """
@@ -67,7 +69,7 @@ class ParallelModel:
         bundle = {"CPU": cpus_per_rank, **({"GPU": 1.0} if kind == "cuda" else {})}
         self._ranks = ranks
         self._actors: list[Any] = []
-        self._group: Any = _place(bundle, ranks, strategy, start_timeout_s)
+        self._group: Any = place_ranks(bundle, ranks, strategy, start_timeout_s, fixed=fixed_cluster)
         try:
             self._actors = [self._start(rank, bundle) for rank in range(ranks)]
             address = ray.get(self._actors[0].address.remote())
@@ -96,6 +98,21 @@ class ParallelModel:
         """
         return self._call("ingest", str(archive_url), storage_options, source, sampling, compression, replace)
 
+    def find(
+        self,
+        source: str | Path,
+        archive_url: str,
+        *,
+        sampling: SamplingConfig,
+        compression: CompressionConfig | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> tuple[str, str] | None:
+        """Video id and index fingerprint of what the archive has of this file, model and settings, if it has it.
+
+        However its KVs are encoded; see :meth:`~videox2l.store.Archive.find_index`. Errors as of :meth:`ingest`.
+        """
+        return self._call("find", str(archive_url), storage_options, source, sampling, compression)
+
     def ask(
         self,
         video: str,
@@ -105,14 +122,19 @@ class ParallelModel:
         selection: SelectionConfig | None = None,
         generation: GenerationConfig | None = None,
         time_range: TimeRange | None = None,
+        index_fp: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
     ) -> Answer:
         """As :func:`~videox2l.answering.ask`; the archive must be in reach of every rank.
 
+        ``index_fp``: of several indexes that this model made of the video, the one to ask.
+
         High KVs stay resident until another video is asked about. ``receipt.bytes_read`` counts what rank 0 has read;
         every rank reads as much. Errors as of :meth:`ingest`.
         """
-        return self._call("ask", str(archive_url), storage_options, video, question, selection, generation, time_range)
+        return self._call(
+            "ask", str(archive_url), storage_options, video, index_fp, question, selection, generation, time_range
+        )
 
     def close(self) -> None:
         """End all ranks. Safe to call again."""
@@ -132,11 +154,10 @@ class ParallelModel:
         self.close()
 
     def _start(self, rank: int, bundle: Mapping[str, float]) -> Any:
-        place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=rank)
         options = {
             "num_cpus": bundle["CPU"],
             "num_gpus": bundle.get("GPU", 0),
-            "scheduling_strategy": place,
+            "scheduling_strategy": in_bundle(self._group, rank),
         }
         return ray.remote(Rank).options(**options).remote(rank, self._ranks)
 
@@ -182,18 +203,3 @@ class ParallelModel:
             f"rank {rank} of {self._ranks} {what} ({last_line}), and all ranks of the model were ended. What was being "
             "done is lost, what was committed is not: start the model again"
         )
-
-
-def _place(bundle: Mapping[str, float], ranks: int, strategy: str, timeout_s: float) -> Any:
-    if ranks < 1:
-        raise ConfigError(f"a model needs at least one rank, not {ranks}")
-    group = placement_group([dict(bundle)] * ranks, strategy=strategy)
-    if not group.wait(timeout_s):
-        remove_placement_group(group)
-        wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in bundle.items())
-        raise ConfigError(
-            f"no room for {ranks} ranks of {wanted} each ({strategy}) within {timeout_s:g} s; the cluster has "
-            f"{ray.cluster_resources().get('CPU', 0):g} CPU and {ray.cluster_resources().get('GPU', 0):g} GPU in all, "
-            "and other work may hold some of it"
-        )
-    return group

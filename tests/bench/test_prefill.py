@@ -21,7 +21,7 @@ from pipelines.bench.prefill_tables import plan_table, report_table
 from pipelines.cli.bench import bench
 from videox2l.config import CompressionConfig
 from videox2l.errors import ConfigError, ModelError, VideoX2LError
-from videox2l.models.memory import Workload
+from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.models.video_xl.prefill import VideoXLPrefill
 
@@ -29,9 +29,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def work(random_model: VideoXL) -> Workload:
+def work(random_model: VideoXL) -> VideoXLWorkload:
     compression = CompressionConfig(2, 8, frames_per_chunk=5, edge_ratio="level")
-    return Workload(random_model.network.config, compression, torch.float32, chunks=3)
+    return VideoXLWorkload(config=random_model.network.config, compression=compression, dtype=torch.float32, chunks=3)
 
 
 def run(*arguments: str) -> Any:
@@ -100,7 +100,7 @@ def test_a_dry_run_plans_the_same(random_checkpoint: Path) -> None:
     assert run(*arguments, "--dry-run") == [figure["plan"] for figure in run(*arguments)["figures"]]
 
 
-def test_operations_are_those_that_are_run(random_model: VideoXL, work: Workload) -> None:
+def test_operations_are_those_that_are_run(random_model: VideoXL, work: VideoXLWorkload) -> None:
     """All matrix products as PyTorch counts them, and attention's by counting the keys that each row may see."""
     network = random_model.network
     prefill = VideoXLPrefill(network.language_model, network.vst, torch.arange(14), work.compression)
@@ -124,7 +124,7 @@ def test_matrix_peak_is_a_speed() -> None:
     assert 1e8 < matrix_peak(CPU, torch.float32) < 1e15
 
 
-def test_tables_have_a_row_for_every_length(random_model: VideoXL, work: Workload) -> None:
+def test_tables_have_a_row_for_every_length(random_model: VideoXL, work: VideoXLWorkload) -> None:
     lengths, said = (3, 1, 2, 3), []
     report = measure(random_model.network, "random", work, lengths, said.append)
     tables = plan_table(plan(work, CPU, lengths)), report_table(report)

@@ -78,11 +78,13 @@ def test_show(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
     assert index["id"] == video("long.mp4").video_id
     assert index["levels"]["low"] == {"tokens": 144, "bytes": index["levels"]["low"]["bytes"], "shards": 1}
     assert index["ratio"]["tokens"] == 6
+    assert index["head_ranges"] == [[[0, 2]]]
     assert [(chunk["start_s"], chunk["end_s"]) for chunk in index["chunks"][:2]] == [(0, 10), (10, 20)]
     assert index["sampling"]["fps"] == 1
     short = run(capsys, "show", "long.mp4", "--archive", folder)[1]
     full = run(capsys, "show", "long.mp4", "--archive", folder, "--chunks")[1]
     assert "…" in short
+    assert "computed by  one device" in short
     assert "0:01:00.0" not in short
     assert "0:01:00.0" in full
     assert video("long.mp4").sha256 in short

@@ -24,13 +24,15 @@ from pipelines.ingest import (
     VideoPlanned,
     ingest,
 )
+from pipelines.ingest.memory import Share
 from tests.ray.decoders import killed_by_some, slow
 from tests.unit.prefill.recordings import content, record
 from tests.unit.video.clips import regular
 from videox2l.config import CompressionConfig, SamplingConfig
-from videox2l.errors import ArchiveNotWritableError, ConfigError, UnknownModelError
+from videox2l.errors import ArchiveNotWritableError, ConfigError, InsufficientMemoryError, UnknownModelError
 from videox2l.identity import video_identity
 from videox2l.models import KVCompressibleModel
+from videox2l.models.memory import USABLE, required_bytes
 from videox2l.prefill import index_spec, ingest_video, prefill_chunks
 from videox2l.store import Archive, Manifest
 from videox2l.store.verify import verify
@@ -341,3 +343,32 @@ def _kill_prefill_workers() -> list[int]:
     for pid in ours:
         os.kill(pid, signal.SIGKILL)
     return ours
+
+
+def test_what_does_not_fit_the_device_is_said_before_the_work(run, clips: Path, random_model, tmp_path: Path) -> None:
+    with pytest.raises(InsufficientMemoryError, match=r"Even one chunk of one video needs .* larger device"):
+        run([clips], memory_per_actor_gib=1e-5)
+    assert committed(tmp_path / "archive") == []
+    # Room for ten chunks, though not for the longest clips'.
+    work = random_model.workload(COMPRESSION, chunks=10)
+    limit = required_bytes(work, mask=True).total / USABLE / 2**30 + 1e-9
+    summary = run([clips], memory_per_actor_gib=limit)
+    fitting = {"025.mp4", "065.mp4", "100.mp4"}
+    assert {name for name, status in statuses(summary).items() if status == "committed"} == fitting
+    for row in summary.rows:
+        if Path(row.source).name not in fitting:
+            assert (row.status, row.error_type) == ("failed", "InsufficientMemoryError")
+            assert row.error.startswith("a prefill of a video of")
+            assert "What would fit: videos of up to 10 chunks" in row.error
+    # It is no fault of theirs: with more memory they are tried again.
+    assert run([clips], dry_run=True).count("planned") == 3
+
+
+def test_memory_is_shared_out_among_the_workers_of_a_device() -> None:
+    assert Share(gpus=1, cpus=1, workers=8).of(80, node_cpus=16) == 80
+    assert Share(gpus=0.25, cpus=1, workers=8).of(80, node_cpus=16) == 20
+    assert Share(gpus=0.25, cpus=1, workers=2).of(80, node_cpus=16) == 40
+    assert Share(gpus=0, cpus=8, workers=8).of(80, node_cpus=16) == 40
+    assert Share(gpus=0, cpus=8, workers=1, ranks=2).of(80, node_cpus=16) == 40
+    assert Share(gpus=0.5, cpus=1, workers=2, limit_bytes=70).of(80, node_cpus=16) == 70
+    assert Share(gpus=0.5, cpus=1, workers=2, limit_bytes=90).of(80, node_cpus=16) == 80

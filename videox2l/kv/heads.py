@@ -15,7 +15,7 @@ from videox2l.errors import ConfigError
 from videox2l.kv.chunk import KV
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class HeadRange:
     """KV heads ``start`` … ``stop - 1`` of a model, in every layer.
 
@@ -55,6 +55,12 @@ def head_ranges(kv_heads: int, ranks: int) -> tuple[HeadRange, ...]:
         )
     share = kv_heads // ranks
     return tuple(HeadRange(rank * share, (rank + 1) * share) for rank in range(ranks))
+
+
+def hold_all_heads(ranges: Sequence[HeadRange], kv_heads: int) -> bool:
+    """Whether each of a model's ``kv_heads`` is in one of ``ranges``, in their order."""
+    ends = [0, *(part.stop for part in ranges)]
+    return [part.start for part in ranges] == ends[:-1] and ends[-1] == kv_heads
 
 
 def split_heads(kv: KV, ranks: int) -> list[KV]:

@@ -1,48 +1,54 @@
-"""What a prefill needs of a device's memory, known before anything is loaded, and whether it is there."""
+"""Whether a device has the memory that a prefill needs, known before anything is loaded, and what would fit.
+
+What a prefill needs is each kind of model's own to say: it makes a :class:`Workload`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import CLIPVisionConfig, Qwen2Config
 
 from videox2l.config import CompressionConfig
-from videox2l.errors import ModelError
-from videox2l.kv import LEVELS
-from videox2l.models.video_xl.configuration import VideoXLConfig
-from videox2l.models.video_xl.network import VISION_BATCH_FRAMES, VideoXLNetwork
-from videox2l.models.video_xl.vst import PassPlan, plan_pass
-
-# Video-XL's chat template in front of a video, in tokens of Qwen2's tokenizer.
-PROMPT_TOKENS = 14
+from videox2l.errors import InsufficientMemoryError
 
 # Of what is free: the rest is for libraries' workspaces and for gaps between an allocator's blocks.
 USABLE = 0.95
 
-_GIB = 2**30
+_MIB, _GIB = 2**20, 2**30
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A prefill to be: ``videos`` at once, none longer than ``chunks`` (:meth:`VideoXLPrefill.expect` was told so)."""
+@dataclass(frozen=True, kw_only=True)
+class Workload(ABC):
+    """A prefill to be: ``videos`` at once, none longer than ``chunks`` (the prefill's ``expect`` was told so).
 
-    config: VideoXLConfig
+    ``ranks``: devices that hold the model together. What is counted is then the fullest one's.
+    """
+
     compression: CompressionConfig
     dtype: torch.dtype
     chunks: int
     videos: int = 1
+    ranks: int = 1
+
+    @abstractmethod
+    def weight_bytes(self) -> int:
+        """Of the model's weights."""
+
+    @abstractmethod
+    def prefill_bytes(self, *, mask: bool) -> tuple[int, int]:
+        """Of the memories of both passes, and of what runs through at the busiest moment.
+
+        ``mask``: on a device where SDPA needs one written down (a CPU).
+        """
 
     @property
-    def raw_tokens(self) -> int:
-        """Visual tokens of a chunk."""
-        return self.compression.frames_per_chunk * self.config.tokens_per_frame
-
-    def plans(self) -> list[PassPlan]:
-        """The passes over one video, level by level."""
-        sizes = {"chunks": self.chunks, "raw_tokens": self.raw_tokens, "prompt_tokens": PROMPT_TOKENS}
-        return [plan_pass(level, self.compression, **sizes) for level in LEVELS]
+    def rank_counts(self) -> Sequence[int]:
+        """How many devices could hold the model together."""
+        return (1,)
 
 
 @dataclass(frozen=True)
@@ -58,52 +64,33 @@ class MemoryNeed:
         return self.weights + self.memories + self.working
 
     def __str__(self) -> str:
-        parts = (f"{name} {getattr(self, name) / _GIB:.1f}" for name in ("weights", "memories", "working"))
-        return f"{self.total / _GIB:.1f} GiB ({', '.join(parts)})"
+        parts = ", ".join(f"{name} {_size(count)}" for name, count in vars(self).items() if count)
+        return f"{_size(self.total)} ({parts})"
 
 
-def required_bytes(work: Workload, *, mask: bool = False, parameters: int | None = None) -> MemoryNeed:
-    """The most that ``work`` holds at any time.
-
-    ``mask``: on a device where SDPA needs one written down (a CPU). ``parameters``: how many are to be loaded, by
-    default all of the model.
-    """
-    if parameters is None:
-        parameters = count_weights(work.config)
-    text, size = work.config.text, work.dtype.itemsize
-    plans = work.plans()
-    token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * _head_dim(text) * size
-    rows = work.raw_tokens + max(plan.most_vsts for plan in plans)
-    capacity = max(plan.capacity for plan in plans)
-    # Kept KVs exist twice while layers are stacked, and the chunk's before are still on their way to the host.
-    exported = 3 * sum(plan.most_vsts for plan in plans) * token_bytes
-    # A boolean mask, and the same in the dtype of the scores, which SDPA makes of it.
-    masks = rows * capacity * (1 + size) if mask else 0
-    language = rows * _row_elements(text) * size + masks
-    vision = 0 if work.config.vision is None else _vision_bytes(work, work.config.vision)
-    return MemoryNeed(
-        weights=parameters * size,
-        memories=work.videos * sum(plan.capacity for plan in plans) * token_bytes,
-        working=max(work.videos * language, vision) + work.videos * exported,
-    )
+def required_bytes(work: Workload, *, mask: bool = False, loaded: bool = False) -> MemoryNeed:
+    """The most that ``work`` holds at any time; without the weights, where they are ``loaded`` already."""
+    memories, working = work.prefill_bytes(mask=mask)
+    return MemoryNeed(0 if loaded else work.weight_bytes(), memories, working)
 
 
 def check_fits(work: Workload, device: torch.device, *, loaded: bool = False, free: int | None = None) -> MemoryNeed:
     """Return what ``work`` needs; ``loaded`` says that the weights are on ``device`` already, ``free`` its free bytes.
 
-    :raises ModelError: it does not fit. The message has the numbers, and what would fit.
+    :raises InsufficientMemoryError: it does not fit. The message has the numbers, and what would fit.
     """
     free = free_bytes(device) if free is None else free
-    parameters = 0 if loaded else count_weights(work.config)
-    need = _need(work, device, parameters)
+    need = required_bytes(work, mask=_needs_mask(device), loaded=loaded)
     if free is None or need.total <= USABLE * free:
         return need
     usable = int(USABLE * free)
-    frames = f"{work.chunks} chunks of {work.compression.frames_per_chunk} frames"
+    size = f"{work.chunks} {'chunk' if work.chunks == 1 else 'chunks'} of {work.compression.frames_per_chunk} frames"
     videos = "a video" if work.videos == 1 else f"{work.videos} videos at once"
-    raise ModelError(
-        f"a prefill of {videos} of {frames} needs {need} on {device}, where {usable / _GIB:.1f} GiB can be used. "
-        f"{_remedies(work, device, parameters, usable)}"
+    beside = " beside the weights" if loaded else ""
+    where = str(device) if work.ranks == 1 else f"each of {work.ranks} devices ({device})"
+    raise InsufficientMemoryError(
+        f"a prefill of {videos} of {size} needs {need}{beside} on {where}, where {_size(usable)} can be used. "
+        f"{_remedies(work, device, loaded, usable)}"
     )
 
 
@@ -115,48 +102,46 @@ def free_bytes(device: torch.device) -> int | None:
     return _host_free_bytes() if device.type == "cpu" else None
 
 
-def count_weights(config: VideoXLConfig) -> int:
-    """Parameters of a network of this configuration, tied ones once."""
-    with torch.device("meta"):
-        network = VideoXLNetwork(config)
-    network.language_model.tie_weights()
-    return sum(parameter.numel() for parameter in network.parameters())
+def _size(count: int) -> str:
+    return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / _MIB:.1f} MiB"
 
 
-def _need(work: Workload, device: torch.device, parameters: int) -> MemoryNeed:
-    return required_bytes(work, mask=device.type != "cuda", parameters=parameters)
+def _needs_mask(device: torch.device) -> bool:
+    return device.type != "cuda"
 
 
-def _remedies(work: Workload, device: torch.device, parameters: int, usable: int) -> str:
-    bases = {"": work}
-    if work.dtype == torch.float32 and parameters:
+def _remedies(work: Workload, device: torch.device, loaded: bool, usable: int) -> str:
+    bases, mask = {"": work}, _needs_mask(device)
+    if work.dtype == torch.float32 and not loaded:
         bases["bfloat16 and "] = replace(work, dtype=torch.bfloat16)
     for words, base in bases.items():
-        found = [words + change for change in _smaller(base, device, parameters, usable)]
+        found = [words + change for change in _smaller(base, device, loaded, usable)]
         if found:
+            found += [] if loaded else _more_ranks(work, device, usable)
             return f"What would fit: {'; or '.join(found)}."
-    least = _need(replace(bases.popitem()[1], chunks=1, videos=1), device, parameters)
-    return (
-        f"Even one chunk of one video needs {least.total / _GIB:.1f} GiB: take a larger device, or shard the model "
-        "over several."
-    )
+    least = replace(bases.popitem()[1], chunks=1, videos=1)
+    instead = ["a larger device", *([] if loaded else _more_ranks(least, device, usable))]
+    need = _size(required_bytes(least, mask=mask, loaded=loaded).total)
+    even = "Even" if least.dtype == work.dtype else "Even in bfloat16"
+    return f"{even} one chunk of one video needs {need}: take {', or '.join(instead)}."
 
 
-def _smaller(work: Workload, device: torch.device, parameters: int, usable: int) -> list[str]:
+def _smaller(work: Workload, device: torch.device, loaded: bool, usable: int) -> list[str]:
     """Changes of ``work`` that would each make it fit, in words."""
+    weights, mask = 0 if loaded else work.weight_bytes(), _needs_mask(device)
 
     def fits(changed: Workload) -> bool:
-        return _need(changed, device, parameters).total <= usable
+        return weights + sum(changed.prefill_bytes(mask=mask)) <= usable
 
     found = []
     if work.videos > 1 and fits(replace(work, videos=1)):
         found.append("one video at a time")
-    if fits(replace(work, chunks=1)):
+    if work.chunks > 1 and fits(replace(work, chunks=1)):
         below, above = 1, work.chunks + 1
         while above - below > 1:
             middle = (below + above) // 2
             below, above = (middle, above) if fits(replace(work, chunks=middle)) else (below, middle)
-        found.append(f"videos of up to {below} chunks")
+        found.append(f"videos of up to {below} {'chunk' if below == 1 else 'chunks'}")
     for ratio in (4, 8, 16, 32):
         if ratio > work.compression.low_ratio:
             coarser = replace(work.compression, low_ratio=ratio, high_ratio=max(ratio, work.compression.high_ratio))
@@ -166,29 +151,13 @@ def _smaller(work: Workload, device: torch.device, parameters: int, usable: int)
     return found
 
 
-def _head_dim(text: Qwen2Config) -> int:
-    return getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-
-
-def _row_elements(text: Qwen2Config) -> int:
-    """Numbers that a row of a window occupies at the busiest point of a layer.
-
-    In the MLP: three of its inner width, and the residual, its norm (in float32) and the chunk's own tokens beside it.
-    In attention: queries, keys and values, before and after they are put in order and rotated.
-    """
-    hidden = text.hidden_size
-    heads = (text.num_attention_heads + 2 * text.num_key_value_heads) * _head_dim(text)
-    return max(3 * text.intermediate_size + 6 * hidden, 4 * heads + 6 * hidden)
-
-
-def _vision_bytes(work: Workload, vision: CLIPVisionConfig) -> int:
-    """The vision tower on one batch of frames: all layers' states are kept, as transformers hands out all of them."""
-    frames = min(VISION_BATCH_FRAMES, work.compression.frames_per_chunk)
-    patches = (vision.image_size // vision.patch_size) ** 2 + 1
-    states = (vision.num_hidden_layers + 5) * vision.hidden_size + 2 * vision.intermediate_size
-    projected = 3 * work.config.text.hidden_size
-    pixels = 3 * vision.image_size**2 * (3 * 4 + work.dtype.itemsize)  # three steps in float32
-    return frames * (patches * (states + projected) * work.dtype.itemsize + pixels)
+def _more_ranks(work: Workload, device: torch.device, usable: int) -> list[str]:
+    """In words the fewest devices, more than now, that could do ``work`` together, if any number could."""
+    for ranks in work.rank_counts:
+        need = required_bytes(replace(work, ranks=ranks), mask=_needs_mask(device))
+        if ranks > work.ranks and need.total <= usable:
+            return [f"{ranks} such devices together (tensor parallelism)"]
+    return []
 
 
 def _host_free_bytes() -> int | None:

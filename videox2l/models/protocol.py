@@ -15,6 +15,7 @@ import torch
 from videox2l.config import CompressionConfig
 from videox2l.kv import KV, ChunkKV, Level
 from videox2l.kv.rope import RopeTables
+from videox2l.models.memory import Workload
 from videox2l.models.relevance import RelevanceHeads
 from videox2l.video.frames import FrameFormat
 
@@ -106,6 +107,9 @@ class KVCompressibleModel(Protocol):
 
         On the same machine the chunks that follow come out bit for bit as if all had been prefilled in one go.
         """
+
+    def workload(self, compression: CompressionConfig, chunks: int) -> Workload:
+        """The prefill of a video of so many chunks, to ask whether it fits the device beside the weights."""
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines of ``count`` positions from ``start`` on, each [T, D]."""

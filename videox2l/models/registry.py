@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
+from videox2l.models.memory import Workload
 from videox2l.models.protocol import KVCompressibleModel
 
 TINY = "tiny"
@@ -30,16 +31,21 @@ class Load(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """One kind of model: how to load it, and what compression its checkpoints are made for."""
+    """One kind of model: how to load it, and what is known of a checkpoint in a folder without loading it.
+
+    ``default_compression``: what it is made for. ``workload``: a prefill in a dtype, of so many chunks.
+    """
 
     load: Load
     default_compression: Callable[[Path], CompressionConfig]
+    workload: Callable[[Path, CompressionConfig, torch.dtype, int], Workload]
 
 
 def _video_xl() -> Backend:
+    from videox2l.models.video_xl.memory import video_xl_workload
     from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
-    return Backend(load_video_xl, video_xl_compression)
+    return Backend(load_video_xl, video_xl_compression, video_xl_workload)
 
 
 # Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here. What it
@@ -92,6 +98,16 @@ def default_compression(name: str = TINY) -> CompressionConfig:
     """The compression a model is made for, without loading its weights."""
     folder = find_checkpoint(name)
     return _backend(folder, name).default_compression(folder)
+
+
+def prefill_workload(name: str, compression: CompressionConfig | None, dtype: torch.dtype, chunks: int = 1) -> Workload:
+    """A prefill of a video of ``chunks`` on a model whose weights are not loaded, to ask whether it would fit.
+
+    ``compression``: by default the model's own. Errors as of :func:`load_model`.
+    """
+    folder = find_checkpoint(name)
+    backend = _backend(folder, name)
+    return backend.workload(folder, compression or backend.default_compression(folder), dtype, chunks)
 
 
 def _backend(folder: Path, name: str) -> Backend:

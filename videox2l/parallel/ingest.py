@@ -12,6 +12,7 @@ from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.heads import join_heads
 from videox2l.models import PrefillState
+from videox2l.models.memory import check_fits, free_bytes
 from videox2l.parallel.model import ShardedVideoXL
 from videox2l.parallel.ranks import Ranks
 from videox2l.prefill import PrefillReport, Progress, index_spec, prefill_chunks
@@ -32,8 +33,8 @@ def ingest_over_ranks(
 ) -> tuple[VideoIdentity, bool]:
     """As :func:`~videox2l.prefill.ingest_video`, on every rank with the same arguments; whether there was work to do.
 
-    The archive's files are those of a model on one device: KVs are joined on rank 0. Only rank 0 reads ``source`` and
-    looks at ``archive``; errors of either are raised on every rank.
+    The archive's files are those of a model on one device: KVs are joined on rank 0. Only rank 0 reads ``source``,
+    looks at ``archive`` and calls ``progress``; errors of any of them are raised on every rank.
     """
     target = cast("Archive", archive)  # used where rank 0 leads, and not elsewhere
     sampling, compression = sampling or SamplingConfig(), compression or model.default_compression
@@ -42,6 +43,7 @@ def ingest_over_ranks(
     if not replace and ranks.lead(lambda: target.has(identity.video_id, spec)):
         return identity, False
     plan = ranks.lead(lambda: plan_video_isolated(source, sampling, compression.frames_per_chunk))
+    ranks.together(lambda: _check_memory(model, compression, len(plan.chunks)))
     with ExitStack() as stack:
         writer = ranks.together(
             lambda: stack.enter_context(target.create_index(identity, spec, replace=replace)) if ranks.leads else None
@@ -54,6 +56,13 @@ def ingest_over_ranks(
     return identity, True
 
 
+def _check_memory(model: ShardedVideoXL, compression: CompressionConfig, chunks: int) -> None:
+    device, free = model.ranks.device, free_bytes(model.ranks.device)
+    if free is not None and device.type == "cpu":
+        free //= model.ranks.count  # most likely they share a machine
+    check_fits(model.workload(compression, chunks), device, loaded=True, free=free)
+
+
 def prefill_over_ranks(
     model: ShardedVideoXL,
     compression: CompressionConfig,
@@ -63,10 +72,28 @@ def prefill_over_ranks(
     progress: Progress | None = None,
     resume: PrefillState | None = None,
 ) -> PrefillReport:
-    """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and ``writer`` are looked at on rank 0 only."""
-    joining = JoiningWriter(model.ranks, writer)
-    chunks = share_chunks(model.ranks, decoded or ())
-    return prefill_chunks(model, compression, chunks, total, cast("IndexWriter", joining), progress, resume)
+    """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and what follows ``total`` are rank 0's alone."""
+    ranks = model.ranks
+    joining = cast("IndexWriter", JoiningWriter(ranks, writer))
+    chunks, state = share_chunks(ranks, decoded or ()), share_state(ranks, resume)
+
+    def tell(done: int, total: int) -> None:
+        # What it raises, to stop, must stop all.
+        ranks.lead(lambda: None if progress is None else progress(done, total))
+
+    return prefill_chunks(model, compression, chunks, total, joining, tell, state)
+
+
+def share_state(ranks: Ranks, state: PrefillState | None) -> PrefillState | None:
+    """Rank 0's ``state``, which only rank 0 has to read, on every rank: all heads, chunk by chunk."""
+    stored = iter(state.chunks) if state is not None else iter(())
+
+    def chunks() -> Iterator[ChunkKV]:
+        while (kvs := ranks.lead(lambda: next(stored, None))) is not None:
+            yield kvs
+
+    prompt = ranks.lead(lambda: None if state is None else state.prompt)
+    return None if prompt is None else PrefillState(prompt, chunks())
 
 
 def share_chunks(ranks: Ranks, decoded: Iterable[DecodedChunk]) -> Iterator[DecodedChunk]:
@@ -83,12 +110,16 @@ class JoiningWriter:
         """``writer`` is rank 0's; a collective."""
         self._ranks = ranks
         self._writer = writer
-        self.video, self.chunks = ranks.lead(lambda: (self._leader.video, self._leader.chunks))
+        self.video, self.chunks = ranks.lead(self._begin)
 
     @property
     def _leader(self) -> IndexWriter:
         assert self._writer is not None, "rank 0 needs a writer"
         return self._writer
+
+    def _begin(self) -> tuple[VideoIdentity, int]:
+        self._leader.shared_out(self._ranks.count)
+        return self._leader.video, self._leader.chunks
 
     def put_prompt(self, kv: KV) -> None:
         joined = join_over_ranks(self._ranks, kv)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import dataclasses
 from typing import Any
 
 import torch
 
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError
-from videox2l.kv import KV, ChunkKV
+from videox2l.kv import KV
 from videox2l.kv.heads import HeadRange, head_ranges
 from videox2l.models.protocol import ModelIdentity, PrefillState
 from videox2l.models.registry import find_checkpoint, load_model, placement
 from videox2l.models.relevance import RelevanceHeads
 from videox2l.models.video_xl.checkpoint import load_config, weight_files
+from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prefill import VideoXLPrefill
@@ -66,19 +67,18 @@ class ShardedVideoXL(VideoXL):
     def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> VideoXLPrefill:
         """Begin a video. ``resume`` holds all heads, as archives do; what is appended has the local ones."""
         if resume is not None:
-            resume = PrefillState(self.own_heads(resume.prompt), self._own_chunks(resume.chunks))
+            own_chunks = ({level: self.own_heads(kv) for level, kv in kvs.items()} for kvs in resume.chunks)
+            resume = PrefillState(self.own_heads(resume.prompt), own_chunks)
         return super().start_prefill(compression, resume)
+
+    def workload(self, compression: CompressionConfig, chunks: int) -> VideoXLWorkload:
+        """As of a whole model, but of this rank's share."""
+        return dataclasses.replace(super().workload(compression, chunks), ranks=self.ranks.count)
 
     def own_heads(self, kv: KV) -> KV:
         """This rank's part of KVs that hold all heads."""
         part = self.head_range.of(kv)
         return KV(part.keys_LHTD.contiguous(), part.values_LHTD.contiguous())
-
-    def _own_chunks(self, chunks: Iterable[ChunkKV]) -> Iterator[ChunkKV]:
-        # They may be read as they are asked for, which may fail on one rank.
-        stored = iter(chunks)
-        while (kvs := self.ranks.together(lambda: next(stored, None))) is not None:
-            yield {level: self.own_heads(kv) for level, kv in kvs.items()}
 
 
 def load_model_parallel(

@@ -13,6 +13,7 @@ from videox2l.errors import ConfigError
 from videox2l.identity import VideoIdentity
 from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel, PrefillState
+from videox2l.models.memory import check_fits
 from videox2l.prefill.chunks import Progress, index_spec, prefill_chunks
 from videox2l.store import DEFAULT_CODECS, Archive, IndexWriter, Manifest
 from videox2l.store.metadata import MetadataValue
@@ -36,14 +37,17 @@ def ingest_video(
     metadata: Mapping[str, MetadataValue] | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
+    device_memory: int | None = None,
 ) -> tuple[VideoIdentity, Manifest | None]:
     """Prefill one video on a model of this process and commit it; decoding runs in a child, which a file may kill.
 
     ``replace``, ``recorded_at`` and ``metadata`` are those of :meth:`~videox2l.store.Archive.create_index`; ``name`` is
     used in place of the file's. Returns ``None`` for a manifest where the index was committed already; what is newly
-    said of the video is noted on it then.
+    said of the video is noted on it then. ``device_memory``: bytes that it may take on the model's device, beside the
+    weights; by default what is free there.
 
-    Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then.
+    Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then. Raises
+    :class:`~videox2l.errors.InsufficientMemoryError` before the prefill of a video that is too long for the device.
     """
     sampling, compression = sampling or SamplingConfig(), compression or model.default_compression
     recorded_at = None if recorded_at is None else wall_clock(recorded_at)
@@ -55,7 +59,17 @@ def ingest_video(
         return identity, None
     plan = plan_video_isolated(source, sampling, compression.frames_per_chunk)
     with archive.create_index(identity, spec, replace=replace, recorded_at=recorded_at, metadata=metadata) as writer:
-        return identity, write_index(model, compression, source, plan.chunks, writer, progress=progress, warn=warn)
+        manifest = write_index(
+            model,
+            compression,
+            source,
+            plan.chunks,
+            writer,
+            progress=progress,
+            warn=warn,
+            device_memory=device_memory,
+        )
+    return identity, manifest
 
 
 def write_index(
@@ -68,13 +82,16 @@ def write_index(
     resume: PrefillState | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
+    device_memory: int | None = None,
 ) -> Manifest:
     """Decode and prefill those of a plan's ``chunks`` that ``writer`` does not have yet, and commit.
 
     Raises:
         VideoError: a chunk does not decode.
         AlreadyCommittedError: another writer was faster.
+        InsufficientMemoryError: the device cannot hold so many, or not in ``device_memory`` bytes beside the weights.
     """
+    check_fits(model.workload(compression, len(chunks)), model.decoder.device, loaded=True, free=device_memory)
     with closing(decode_chunks_isolated(source, chunks[writer.chunks :], model.frame_format)) as decoded:
         report = prefill_chunks(model, compression, decoded, len(chunks), writer, progress, resume)
     if warn is not None and report.warning is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from videox2l.kv.chunk import Level
-from videox2l.store.manifest import ChunkEntry, ShardEntry, StoredKV
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV
 
 
 @dataclass

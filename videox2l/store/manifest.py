@@ -8,7 +8,6 @@ the archive or make it allocate more than the stored files are long.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,15 +17,16 @@ from typing import Any
 from videox2l.errors import ArchiveFormatError
 from videox2l.identity import ID_LENGTH, VideoIdentity
 from videox2l.kv.chunk import LEVELS, Level
+from videox2l.kv.heads import HeadRange, hold_all_heads
 from videox2l.store import documents, layout
 from videox2l.store.documents import count, matching, seal, unseal
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV
 from videox2l.store.layout import Part
 from videox2l.store.metadata import MAX_ALIASES_BYTES, Alias, Description, MetadataValue, metadata_problem
 from videox2l.store.spec import IndexSpec
 
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 _SHA256 = re.compile("[0-9a-f]{64}")
-_CHECKSUM = re.compile("[0-9a-f]{32}")
 
 MAX_SHARD_BYTES = 5 * 2**30
 """S3's largest single PUT, and every shard is one."""
@@ -35,83 +35,6 @@ MAX_EXPANSION = 256
 """A stored KV may decode to at most this many times its bytes. Codecs keep within it, whatever they are given."""
 
 _SMALL_BYTES = 2**16  # of decoded KVs, where the ratio says nothing: a few tokens hardly fill their own framing
-
-
-@dataclass(frozen=True)
-class StoredKV:
-    """Where one KV lies: ``length`` bytes at ``offset`` of shard number ``shard``, an encapsulated Arrow IPC message.
-
-    ``checksum``: XXH3-128 of exactly these bytes. ``buffers``: offset and length inside the message of each buffer that
-    the codec made, in the codec's order.
-    """
-
-    tokens: int
-    shard: int
-    offset: int
-    length: int
-    checksum: str
-    buffers: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def from_document(cls, document: Any, where: str) -> StoredKV:
-        buffers = []
-        for pair in documents.field(document, "buffers", list, where):
-            if not (isinstance(pair, list) and len(pair) == 2 and all(type(number) is int for number in pair)):
-                raise ArchiveFormatError(f"{where}: a buffer is {str(pair)[:80]}, not offset and length. Ingest again.")
-            buffers.append((pair[0], pair[1]))
-        return cls(
-            tokens=count(document, "tokens", where),
-            shard=count(document, "shard", where),
-            offset=count(document, "offset", where),
-            length=count(document, "length", where),
-            checksum=matching(document, "checksum", _CHECKSUM, where),
-            buffers=tuple(buffers),
-        )
-
-
-@dataclass(frozen=True)
-class ShardEntry:
-    """One file: the attempt it was written by, its name there, what it holds, bytes, and XXH3-128 over the whole."""
-
-    attempt: str
-    name: str
-    part: Part
-    size: int
-    checksum: str
-
-
-@dataclass(frozen=True)
-class ChunkEntry:
-    """One chunk of the video: presentation times in seconds, number of sampled frames, and its KVs by level.
-
-    ``frames_checksum``: XXH3-128 over the decoded frames as the model saw them, or empty where the writer was not told.
-    A level that was removed on purpose, to save space, is missing from ``levels``.
-    """
-
-    index: int
-    start_s: float
-    end_s: float
-    frames: int
-    levels: Mapping[Level, StoredKV]
-    frames_checksum: str = ""
-
-    def to_document(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_document(cls, document: Any, where: str) -> ChunkEntry:
-        levels = documents.field(document, "levels", dict, where)
-        entry = cls(
-            index=count(document, "index", where),
-            start_s=documents.field(document, "start_s", float, where),
-            end_s=documents.field(document, "end_s", float, where),
-            frames=count(document, "frames", where),
-            levels={level: StoredKV.from_document(levels[level], where) for level in LEVELS if level in levels},
-            frames_checksum=documents.field(document, "frames_checksum", str, where),
-        )
-        if not (math.isfinite(entry.start_s) and math.isfinite(entry.end_s) and entry.start_s <= entry.end_s):
-            raise ArchiveFormatError(f"{where}: chunk {entry.index} spans {entry.start_s} to {entry.end_s} seconds.")
-        return entry
 
 
 @dataclass(frozen=True)
@@ -165,6 +88,11 @@ class Manifest:
         return {shard.attempt for shard in self.shards}
 
     @property
+    def head_ranges(self) -> list[tuple[HeadRange, ...]]:
+        """Over which ranks the model was spread when chunks were computed: the different ways, fewest ranks first."""
+        return sorted({shard.head_ranges for shard in self.shards}, key=lambda ranges: (len(ranges), ranges))
+
+    @property
     def duration_s(self) -> float:
         """End of the last chunk in seconds."""
         return self.chunks[-1].end_s if self.chunks else 0.0
@@ -210,7 +138,7 @@ class Manifest:
                 # Derived, but what a person opening this file looks for first.
                 "totals": {level: dataclasses.asdict(total) for level, total in self.totals.items()},
                 "prompt": dataclasses.asdict(self.prompt),
-                "shards": [dataclasses.asdict(shard) for shard in self.shards],
+                "shards": [shard.to_document() for shard in self.shards],
                 "chunks": [chunk.to_document() for chunk in self.chunks],
             }
         )
@@ -230,7 +158,7 @@ class Manifest:
             spec=IndexSpec.from_document(get(document, "spec", dict, where), where),
             prompt=StoredKV.from_document(get(document, "prompt", dict, where), where),
             chunks=tuple(ChunkEntry.from_document(chunk, where) for chunk in get(document, "chunks", list, where)),
-            shards=tuple(_shard_entry(shard, where) for shard in get(document, "shards", list, where)),
+            shards=tuple(ShardEntry.from_document(shard, where) for shard in get(document, "shards", list, where)),
             attempt=matching(document, "attempt", layout.ATTEMPT_NAME, where),
             software={str(name): str(text) for name, text in get(document, "software", dict, where).items()},
             created=_time(get(document, "created", str, where), where),
@@ -275,19 +203,6 @@ def _aliases(documents_: list[Any], where: str) -> tuple[Alias, ...]:
     return found
 
 
-def _shard_entry(document: Any, where: str) -> ShardEntry:
-    part = documents.field(document, "part", str, where)
-    if part not in (*LEVELS, "prompt"):
-        raise ArchiveFormatError(f"{where}: a shard belongs to {part!r}, which is no part of an index. Ingest again.")
-    return ShardEntry(
-        attempt=matching(document, "attempt", layout.ATTEMPT_NAME, where),
-        name=matching(document, "name", layout.SHARD_NAME, where),
-        part=part,  # type: ignore[arg-type]
-        size=count(document, "size", where),
-        checksum=matching(document, "checksum", _CHECKSUM, where),
-    )
-
-
 def _time(text: str, where: str) -> str:
     """``text``, which must be an ISO 8601 time with its offset from UTC."""
     try:
@@ -305,6 +220,14 @@ def _check(manifest: Manifest, where: str) -> None:
         raise ArchiveFormatError(f"{where}: its chunks are not numbered 0, 1, 2, … Ingest the video again.")
     if any(shard.size > MAX_SHARD_BYTES for shard in manifest.shards):
         raise ArchiveFormatError(f"{where}: a shard is larger than any writer makes them. Ingest the video again.")
+    heads = manifest.spec.kv_heads
+    for shard in manifest.shards:
+        if not hold_all_heads(shard.head_ranges, heads):
+            shares = str([[part.start, part.stop] for part in shard.head_ranges])[:80]
+            raise ArchiveFormatError(
+                f"{where}: the ranks that made {shard.name} had KV heads {shares}, which are not all {heads} of the "
+                "model, each once and in order. Ingest the video again."
+            )
     stored: list[tuple[str, Part, StoredKV]] = [("the prompt", "prompt", manifest.prompt)]
     for chunk in manifest.chunks:
         missing = set(LEVELS) - chunk.levels.keys() - manifest.dropped.keys()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from videox2l.errors import CorruptDataError
 from videox2l.kv.chunk import KV, Level
+from videox2l.store.entries import StoredKV
 from videox2l.store.layout import Part
-from videox2l.store.manifest import Manifest, StoredKV
+from videox2l.store.manifest import Manifest
 from videox2l.store.shard import decode
 from videox2l.store.storage import Range
 

@@ -17,9 +17,10 @@ import torch
 from videox2l.errors import ArchiveError, CorruptDataError
 from videox2l.kv.chunk import KV
 from videox2l.kv.codecs import CodecError
+from videox2l.kv.heads import HeadRange
 from videox2l.store.documents import checksum
+from videox2l.store.entries import ShardEntry, StoredKV
 from videox2l.store.layout import Part
-from videox2l.store.manifest import ShardEntry, StoredKV
 from videox2l.store.spec import IndexSpec
 
 TARGET_BYTES: Mapping[Part, int] = {
@@ -45,14 +46,16 @@ class Shard:
 class ShardBuilder:
     """Collects KVs into one file in memory, because an object must be complete before its single PUT.
 
-    ``number`` is its place in the manifest's list of shards.
+    ``number`` is its place in the manifest's list of shards; ``head_ranges`` as in :class:`ShardEntry`.
     """
 
-    def __init__(self, spec: IndexSpec, part: Part, number: int, attempt: str, name: str) -> None:
+    def __init__(
+        self, spec: IndexSpec, part: Part, number: int, attempt: str, name: str, head_ranges: tuple[HeadRange, ...]
+    ) -> None:
         self.spec = spec
         self.part = part
         self.number = number
-        self._attempt, self._name = attempt, name
+        self._attempt, self._name, self._head_ranges = attempt, name, head_ranges
         self._schema = _schema(spec, part)
         self._sink = io.BytesIO()
         self._writer = pa.ipc.new_file(self._sink, self._schema)
@@ -86,7 +89,8 @@ class ShardBuilder:
     def finish(self) -> Shard:
         self._writer.close()
         data = self._sink.getvalue()
-        return Shard(ShardEntry(self._attempt, self._name, self.part, len(data), checksum(data)), data)
+        entry = ShardEntry(self._attempt, self._name, self.part, len(data), checksum(data), self._head_ranges)
+        return Shard(entry, data)
 
 
 def decode(

@@ -13,8 +13,9 @@ from videox2l.errors import ArchiveFormatError, CorruptDataError
 from videox2l.store import catalog, documents, layout
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import unseal, unseal_line
+from videox2l.store.entries import ShardEntry
 from videox2l.store.inventory import IndexKey, Inventory, read_manifests, take_inventory
-from videox2l.store.manifest import Manifest, ShardEntry
+from videox2l.store.manifest import Manifest
 from videox2l.store.storage import FileInfo, Range, Storage
 
 _READERS = 8  # files at once: hides the latency of object storage, and hashing uses several cores

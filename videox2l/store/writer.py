@@ -20,11 +20,13 @@ from types import TracebackType
 from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError, VideoError
 from videox2l.identity import VideoIdentity
 from videox2l.kv.chunk import KV, LEVELS, ChunkKV, Level
+from videox2l.kv.heads import head_ranges
 from videox2l.store import catalog, journal, layout
 from videox2l.store.contents import Contents
+from videox2l.store.entries import ChunkEntry, StoredKV
 from videox2l.store.journal import JournalKeeper
 from videox2l.store.layout import Part
-from videox2l.store.manifest import ChunkEntry, Manifest, StoredKV
+from videox2l.store.manifest import Manifest
 from videox2l.store.metadata import Alias, MetadataValue
 from videox2l.store.shard import ShardBuilder
 from videox2l.store.spec import IndexSpec
@@ -76,6 +78,7 @@ class IndexWriter:
         self._aliases = tuple(aliases)
         # The time makes leftovers of a crashed writer recognisable; the random part keeps writers apart.
         self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
+        self._head_ranges = head_ranges(spec.kv_heads, 1)
         self._storage = storage
         self._folder = layout.attempt(video.video_id, spec.index_fp, self.attempt)
         self._uploads = UploadQueue(storage)
@@ -98,6 +101,18 @@ class IndexWriter:
         Shards end with each journal, so where little is stored in that time they are smaller than they could be.
         """
         self._journal = JournalKeeper(self._uploads, self.video.video_id, self.spec.index_fp, self.attempt, every_s)
+
+    def shared_out(self, ranks: int) -> None:
+        """Say that what is stored from now on was computed by so many ranks, which shared out the KV heads.
+
+        For the record: KVs hold all heads in any case. What was kept or resumed keeps its own record.
+
+        :raises ConfigError: the heads cannot be shared out so.
+        """
+        self._check_open()
+        if self._open:
+            raise ValueError("a shard is of one group of ranks: say it before anything is stored")
+        self._head_ranges = head_ranges(self.spec.kv_heads, ranks)
 
     def resume(self, unfinished: Manifest) -> bool:
         """Begin with all chunks of ``unfinished``, one of :meth:`~videox2l.store.Archive.unfinished`.
@@ -315,7 +330,7 @@ class IndexWriter:
         number, self._next_shard = self._next_shard, self._next_shard + 1
         name = layout.shard(part, self._opened[part])
         self._opened[part] += 1
-        return ShardBuilder(self.spec, part, number, self.attempt, name)
+        return ShardBuilder(self.spec, part, number, self.attempt, name, self._head_ranges)
 
     def _seal(self, builder: ShardBuilder) -> None:
         shard = builder.finish()

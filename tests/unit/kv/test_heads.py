@@ -7,7 +7,7 @@ import torch
 
 from videox2l.errors import ConfigError
 from videox2l.kv import KV
-from videox2l.kv.heads import HeadRange, head_ranges, join_heads, split_heads
+from videox2l.kv.heads import HeadRange, head_ranges, hold_all_heads, join_heads, split_heads
 
 
 def random_kv(heads: int, tokens: int = 5) -> KV:
@@ -38,6 +38,24 @@ def test_what_would_fit_is_said(ranks: int) -> None:
         head_ranges(4, ranks)
     with pytest.raises(ConfigError):
         split_heads(random_kv(4), ranks)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "complete"),
+    [
+        ([(0, 4)], True),
+        ([(0, 1), (1, 4)], True),
+        ([], False),
+        ([(0, 3)], False),
+        ([(0, 5)], False),
+        ([(1, 4)], False),
+        ([(0, 2), (3, 4)], False),
+        ([(0, 3), (2, 4)], False),
+        ([(2, 4), (0, 2)], False),
+    ],
+)
+def test_whether_ranges_hold_all_heads(ranges: list[tuple[int, int]], complete: bool) -> None:
+    assert hold_all_heads([HeadRange(*pair) for pair in ranges], 4) == complete
 
 
 def test_heads_that_are_not_there() -> None:

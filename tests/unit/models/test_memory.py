@@ -14,13 +14,14 @@ from videox2l.config import CompressionConfig
 from videox2l.errors import ModelError
 from videox2l.kv import LEVELS
 from videox2l.models import load_model
-from videox2l.models.memory import USABLE, Workload, check_fits, count_weights, free_bytes, required_bytes
+from videox2l.models.memory import USABLE, check_fits, free_bytes, required_bytes
+from videox2l.models.video_xl.memory import VideoXLWorkload, count_weights
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.models.video_xl.prefill import VideoXLPrefill
 from videox2l.models.video_xl.presets import video_xl_7b
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-LARGE = Workload(video_xl_7b(), CompressionConfig(), torch.bfloat16, chunks=360)
+LARGE = VideoXLWorkload(config=video_xl_7b(), compression=CompressionConfig(), dtype=torch.bfloat16, chunks=360)
 GIB = 2**30
 
 
@@ -45,7 +46,9 @@ def test_weights_are_those_of_the_loaded_model(tmp_path: Path, tied: bool) -> No
 @pytest.mark.parametrize("chunks", [1, 2, 5])
 def test_memories_are_the_buffers_of_a_prefill(random_model: VideoXL, chunks: int, edge_ratio: int | str) -> None:
     compression = CompressionConfig(2, 8, frames_per_chunk=5, edge_ratio=edge_ratio)  # type: ignore[arg-type]
-    work = Workload(random_model.network.config, compression, torch.float32, chunks)
+    work = VideoXLWorkload(
+        config=random_model.network.config, compression=compression, dtype=torch.float32, chunks=chunks
+    )
     network = random_model.network
     prefill = VideoXLPrefill(network.language_model, network.vst, torch.arange(14), compression)
     prefill.expect(chunks, work.raw_tokens)
@@ -64,6 +67,17 @@ def test_more_of_anything_needs_more() -> None:
     longer = replace(LARGE.compression, frames_per_chunk=20)
     assert required_bytes(replace(LARGE, compression=longer)).working > need.working
     assert required_bytes(LARGE, mask=True).working > need.working
+
+
+def test_ranks_share_weights_and_memories() -> None:
+    whole, half = required_bytes(LARGE), required_bytes(replace(LARGE, ranks=2))
+    assert half.memories == whole.memories // 2
+    assert half.working < whole.working
+    # Embeddings, the output projection and the vision tower are not shared out.
+    text = LARGE.config.text
+    kept = 2 * 2 * text.vocab_size * text.hidden_size + 2 * 300e6
+    assert half.weights == pytest.approx(kept + (whole.weights - kept) / 2, rel=0.02)
+    assert check_fits(replace(LARGE, ranks=4), GPU, free=24 * GIB).total < required_bytes(LARGE).total / 2
 
 
 def test_exactly_enough_is_enough() -> None:
@@ -95,11 +109,13 @@ REMEDIES = {
     "long": (LARGE, 28, "a low ratio of 4"),
     "very long": (LARGE, 24, "a low ratio of 8"),
     "float32": (replace(LARGE, dtype=torch.float32, chunks=20), 24, "bfloat16 and videos of up to 20 chunks"),
-    "too small a device": (LARGE, 8, "Even one chunk of one video needs 1[67]\\.. GiB"),
+    "too small a device": (LARGE, 8, "Even one chunk .* 1[67]\\.. GiB: take a larger device, or 4 such devices"),
+    "too small for any number": (LARGE, 2, "Even one chunk of one video needs 1[67]\\.. GiB: take a larger device.$"),
+    "half a device": (replace(LARGE, chunks=30), 16, "What would fit: 2 such devices together|or 2 such devices"),
     "too small for float32": (
         replace(LARGE, dtype=torch.float32),
         8,
-        "Even one chunk of one video needs 1[67]\\.. GiB",
+        "Even in bfloat16 one chunk of one video needs 1[67]\\.. GiB",
     ),
 }
 

@@ -54,6 +54,12 @@ def placement(ranks: Ranks, checkpoint: Path) -> tuple[int, range, range]:
     return model.network.vst.kv_heads, range(model.head_range.start, model.head_range.stop), model.query_heads
 
 
+def weight_bytes(ranks: Ranks, checkpoint: Path) -> int:
+    """Of those that are on the rank's device. DeepSpeed keeps its shares as plain tensors, too."""
+    network = share(checkpoint, ranks).network
+    return sum(weight.nbytes for weight in network.state_dict().values() if weight.device == ranks.device)
+
+
 def frequencies(ranks: Ranks, checkpoint: Path, dtype: str) -> torch.Tensor:
     return share(checkpoint, ranks, dtype).decoder.model.rotary_emb.inv_freq
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.archives import COMPRESSION
 from tests.checkpoints import write_random_checkpoint
 from tests.unit.answering.by_hand import flip_byte
 from tests.unit.parallel import programs
@@ -19,7 +20,7 @@ from videox2l.answering import ResidentVideo, ask
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.errors import ArchiveError, CheckpointError, ConfigError, ModelError, TruncatedVideoError
 from videox2l.kv import KV, LEVELS, ChunkKV
-from videox2l.kv.heads import join_heads
+from videox2l.kv.heads import head_ranges, join_heads
 from videox2l.models import RelevanceHeads
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.parallel import join_ranks
@@ -120,6 +121,14 @@ def archives(two_ranks, checkpoint, model, tmp_path_factory: pytest.TempPathFact
     programs.ingest_with(model, urls["one"])
     assert two_ranks.run(programs.ingest, checkpoint, urls["two"]) == [None, None]
     return urls
+
+
+def test_an_archive_knows_who_computed_it(archives) -> None:
+    found = {made_by: Archive.open(url).open_index(programs.VIDEO.video_id) for made_by, url in archives.items()}
+    assert {made_by: reader.manifest.head_ranges for made_by, reader in found.items()} == {
+        "one": [head_ranges(4, 1)],
+        "two": [head_ranges(4, 2)],
+    }
 
 
 @pytest.mark.parametrize("made_by", ["one", "two"])
@@ -272,3 +281,10 @@ def test_one_rank_needs_no_other(checkpoint, model, whole) -> None:
     assert torch.equal(prompt.keys_LHTD, whole[0].keys_LHTD)
     assert all(torch.equal(a["low"].values_LHTD, b["low"].values_LHTD) for a, b in zip(chunks, whole[1], strict=True))
     assert dataclasses.asdict(single.geometry) == dataclasses.asdict(model.geometry)
+
+
+def test_weights_of_a_rank_are_those_that_are_foreseen(two_ranks, checkpoint, model) -> None:
+    foreseen = dataclasses.replace(model.workload(COMPRESSION, 1), ranks=2).weight_bytes()
+    first, second = two_ranks.run(programs.weight_bytes, checkpoint)
+    assert second < first <= foreseen
+    assert first > 0.95 * foreseen

@@ -10,8 +10,9 @@ import pytest
 from tests.unit.prefill.recordings import COMPRESSION, SAMPLING, content, record
 from tests.unit.video.clips import regular
 from videox2l.config import SamplingConfig
-from videox2l.errors import ConfigError
+from videox2l.errors import ConfigError, InsufficientMemoryError
 from videox2l.models import KVCompressibleModel
+from videox2l.models.memory import USABLE, required_bytes
 from videox2l.prefill import ingest_video
 from videox2l.prefill.ingest import wall_clock
 from videox2l.store import Archive
@@ -64,3 +65,18 @@ def test_again_skips_and_replace_does_not(random_model: KVCompressibleModel, tmp
     [video] = archive.videos()
     [row] = video.indexes
     assert row.recorded_at == "2026-05-01T09:00:00+00:00"
+
+
+def test_a_video_too_long_for_the_device(random_model: KVCompressibleModel, tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    clip = record(tmp_path / "clip.ts", regular(25))
+    settings: dict[str, Any] = {"sampling": SAMPLING, "compression": COMPRESSION}
+    # As much as two of its three chunks need.
+    enough = required_bytes(random_model.workload(COMPRESSION, chunks=3), mask=True, loaded=True).total
+    limit = required_bytes(random_model.workload(COMPRESSION, chunks=2), mask=True, loaded=True).total
+    words = r"3 chunks of 10 frames .* beside the weights on cpu.* What would fit: videos of up to 2 chunks"
+    with pytest.raises(InsufficientMemoryError, match=words):
+        ingest_video(random_model, archive, clip, **settings, device_memory=int(limit / USABLE) + 1)
+    assert list(archive.manifests()) == []
+    _, manifest = ingest_video(random_model, archive, clip, **settings, device_memory=int(enough / USABLE) + 1)
+    assert manifest is not None

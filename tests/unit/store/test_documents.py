@@ -12,6 +12,7 @@ from tests.unit.store.samples import video
 from videox2l.errors import ArchiveFormatError, CorruptDataError
 from videox2l.kv.chunk import LEVELS
 from videox2l.kv.codecs import CODECS
+from videox2l.kv.heads import head_ranges
 from videox2l.store import ChunkEntry, IndexSpec, Manifest, ShardEntry, StoredKV
 from videox2l.store.documents import seal, seal_line, unseal, unseal_line
 
@@ -52,14 +53,26 @@ chunk_fields = st.tuples(times, times, counts, *(stored(1 + number) for number i
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
     sizes = st.integers(2**32 + 2**30, 5 * 2**30)
-    shards = [ShardEntry(draw(attempts), *entry, draw(sizes), draw(hexadecimal)) for entry in zip(SHARDS, PARTS)]  # type: ignore[arg-type]  # noqa: B905
+    spec = draw(specs)
+    divisors = [count for count in range(1, spec.kv_heads + 1) if spec.kv_heads % count == 0]
+    shards = [
+        ShardEntry(
+            draw(attempts),
+            name,
+            part,  # type: ignore[arg-type]
+            draw(sizes),
+            draw(hexadecimal),
+            head_ranges(spec.kv_heads, draw(st.sampled_from(divisors))),
+        )
+        for name, part in zip(SHARDS, PARTS, strict=True)
+    ]
     chunks = []
     for index, (begin, length, frames, low, high, checksum) in enumerate(draw(st.lists(chunk_fields, max_size=3))):
         levels = {"low": low, "high": high}
         chunks.append(ChunkEntry(index, begin, begin + length, frames, levels, checksum))  # type: ignore[arg-type]
     return Manifest(
         video=video(),
-        spec=draw(specs),
+        spec=spec,
         prompt=draw(stored(0)),
         chunks=tuple(chunks),
         shards=tuple(shards),

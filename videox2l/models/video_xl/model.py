@@ -16,6 +16,7 @@ from videox2l.kv.rope import RopeTables, rotate
 from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
 from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
 from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
+from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prefill import VideoXLPrefill
 from videox2l.models.video_xl.prompt import prefix_ids, question_ids, stop_ids
@@ -63,6 +64,11 @@ class VideoXL:
         """Begin a video: runs the chat prompt in front of it. With ``resume``, go on behind the chunks it holds."""
         prompt_T = torch.tensor(prefix_ids(self.tokenizer))
         return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression, resume)
+
+    def workload(self, compression: CompressionConfig, chunks: int) -> VideoXLWorkload:
+        """The prefill of a video of so many chunks, to ask whether it fits the device beside the weights."""
+        dtype = getattr(torch, self.geometry.dtype)
+        return VideoXLWorkload(config=self.network.config, compression=compression, dtype=dtype, chunks=chunks)
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
