@@ -132,10 +132,17 @@ def bench_ingest(settings: IngestSettings, *, videos: int, hours: float | None, 
         decode_s = sum(json.loads(file.read_text()) for file in (base / "decode").iterdir())
         progress("doing the same without the pipeline")
         bare = bare_work(sorted((base / "videos").iterdir()), base / "bare", settings)
-        return report(summary.rows, began, decode_s, memory, bare)
+        return report(summary.rows, began, decode_s, memory, bare, settings.videos_per_actor)
 
 
-def report(rows: Sequence[IngestRow], began: float, decode_s: float, memory: MemorySampler, bare: BareWork) -> Report:
+def report(
+    rows: Sequence[IngestRow],
+    began: float,
+    decode_s: float,
+    memory: MemorySampler,
+    bare: BareWork,
+    videos_per_actor: int = 1,
+) -> Report:
     """Sum up ``rows``; ``began`` is when the job was started (seconds since the epoch)."""
     stages: dict[str, float] = defaultdict(float)
     for row in rows:
@@ -157,7 +164,7 @@ def report(rows: Sequence[IngestRow], began: float, decode_s: float, memory: Mem
         least_s=bare.least_s(len(actors), os.cpu_count() or 1),
         stage_s=dict(stages),
         actors=actors,
-        in_flight_bytes=len(actors) * bytes_in_flight(),
+        in_flight_bytes=len(actors) * bytes_in_flight(videos_per_actor),
         peak_bytes=memory.peak,
         peak_bytes_by_kind=memory.peak_by_kind,
     )

@@ -20,6 +20,9 @@ def ingest(
         float | None, typer.Option(help="Instead: one clip of this many hours, to see what memory it takes.", min=0.1)
     ] = None,
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
+    videos_per_actor: Annotated[
+        int, typer.Option(help="Videos whose chunks each of them takes through the model together.", min=1)
+    ] = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
     as_json: options.Json = False,
@@ -41,7 +44,9 @@ def ingest(
     from pipelines.ingest import IngestSettings
 
     notes = Console(stderr=True, highlight=False)
-    settings = IngestSettings(model=model, device=device, dtype=dtype, prefill_actors=prefill_actors)
+    settings = IngestSettings(
+        model=model, device=device, dtype=dtype, prefill_actors=prefill_actors, videos_per_actor=videos_per_actor
+    )
     with notes.status("rendering clips") as status:
         report = bench_ingest(settings, videos=videos, hours=hours, progress=status.update)
     if as_json:

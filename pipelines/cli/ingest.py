@@ -40,6 +40,14 @@ def ingest(
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
+    videos_per_actor: Annotated[
+        int,
+        typer.Option(
+            help="Videos whose chunks each of them takes through the model together. Faster with small chunks; KVs "
+            "then differ by rounding from run to run.",
+            min=1,
+        ),
+    ] = 1,
     memory_per_actor: Annotated[
         float | None,
         typer.Option(

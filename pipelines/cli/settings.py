@@ -35,6 +35,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "low_codec": ("codecs", "low"),
     "high_codec": ("codecs", "high"),
     "prefill_actors": ("prefill_actors",),
+    "videos_per_actor": ("videos_per_actor",),
     "memory_per_actor": ("memory_per_actor_gib",),
     "tensor_parallel": ("tensor_parallel",),
     "append": ("append",),

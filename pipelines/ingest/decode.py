@@ -51,9 +51,9 @@ _SEGMENT_BYTES = 64 * 2**20
 _SEGMENTS_OF_NEXT = 2
 
 
-def bytes_in_flight() -> int:
+def bytes_in_flight(videos_per_actor: int) -> int:
     """The most that decoded frames wait in the object store for one prefill worker."""
-    return (_SEGMENTS_AHEAD + _SEGMENTS_OF_NEXT) * _SEGMENT_BYTES
+    return (videos_per_actor * _SEGMENTS_AHEAD + _SEGMENTS_OF_NEXT) * _SEGMENT_BYTES
 
 
 class DecodeStream:

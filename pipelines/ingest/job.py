@@ -95,7 +95,7 @@ class Job:
     """Travels to every worker. ``archive`` is None in a dry run for which there is no archive yet.
 
     ``recordings``: by :func:`~videox2l.identity.source_url` the ids of the stored videos that sources may continue.
-    ``ranks``: processes that hold the model together.
+    ``ranks``: processes that hold the model together. ``videos_at_once``: on one of its copies.
     """
 
     archive: Archive | None
@@ -110,3 +110,4 @@ class Job:
     journal_every_s: float = JOURNAL_EVERY_S
     retry_quarantined: bool = False
     ranks: int = 1
+    videos_at_once: int = 1

@@ -52,7 +52,19 @@ class ActorMemory:
 
     def check(self, chunks: int) -> None:
         """:raises InsufficientMemoryError: a video of so many chunks would not fit."""
-        check_fits(dataclasses.replace(self.work, chunks=chunks), torch.device(self.device), free=self.free)
+        self._check(chunks, 1)
+
+    def fits(self, chunks: int, videos: int) -> bool:
+        """Whether so many videos of so many chunks each would fit at once."""
+        try:
+            self._check(chunks, videos)
+        except InsufficientMemoryError:
+            return False
+        return True
+
+    def _check(self, chunks: int, videos: int) -> None:
+        work = dataclasses.replace(self.work, chunks=chunks, videos=videos)
+        check_fits(work, torch.device(self.device), free=self.free)
 
 
 def actor_memory(choice: ModelChoice, compression: CompressionConfig | None, share: Share) -> ActorMemory | None:

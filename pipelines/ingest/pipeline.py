@@ -138,6 +138,7 @@ def ingest(
             journal_every_s=settings.journal_every_s,
             retry_quarantined=settings.retry_quarantined,
             ranks=ranks,
+            videos_at_once=settings.videos_per_actor,
         )
 
         dataset = ray.data.from_items(
@@ -157,7 +158,7 @@ def ingest(
             dataset = dataset.map(
                 PrefillStage,
                 fn_constructor_kwargs={"job": job, "tracker": tracker, "threads": threads},
-                compute=_actor_pool(settings.prefill_actors, len(videos)),
+                compute=_actor_pool(settings.prefill_actors, settings.videos_per_actor, len(videos)),
                 num_cpus=settings.cpus_per_actor,
                 num_gpus=gpus,
                 **place,
@@ -232,10 +233,10 @@ def _recordings(
     }
 
 
-def _actor_pool(actors: int, videos: int) -> ActorPoolStrategy:
-    # With two videos at an actor, the second one decodes ahead. That is no use if each actor gets only one, and would
-    # then leave others idle.
-    at_once = 2 if videos > actors else 1
+def _actor_pool(actors: int, videos_per_actor: int, videos: int) -> ActorPoolStrategy:
+    # With one video more at an actor than it prefills, that one decodes ahead. It is no use where there are not so many
+    # videos, and would then leave other actors idle.
+    at_once = min(videos_per_actor + 1, math.ceil(videos / actors))
     return ActorPoolStrategy(
         size=actors,
         max_tasks_in_flight_per_actor=at_once,

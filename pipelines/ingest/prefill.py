@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import ray
 import torch
@@ -26,12 +25,14 @@ from pipelines.ingest.quarantine import PrefillWorkerLostError
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.summary import size
 from pipelines.ingest.tracker import MAX_ATTEMPTS, ChunkReports, Stopped, attempt, report
+from pipelines.ingest.turns import Turns
 from pipelines.parallel.leader import LeadingRank
 from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
-from videox2l.models import PrefillState, load_model
+from videox2l.models import KVCompressibleModel, PrefillState, load_model
 from videox2l.prefill import PrefillReport, prefill_chunks
 from videox2l.prefill.append import stored_state
 from videox2l.prefill.chunks import begins_as_planned, can_be_continued
+from videox2l.prefill.together import SharedForwards
 from videox2l.store import Archive, IndexReader, IndexSpec, IndexWriter, Manifest
 from videox2l.store.patience import StorageFailedError, StorageFullError
 
@@ -47,9 +48,9 @@ class _NotToBeHadError(Exception):
 
 
 class PrefillStage:
-    """Prefills videos, one at a time on the device. May be called from two threads.
+    """Prefills videos, one at a time on the device or as many as the job says. May be called from a thread more.
 
-    While one video is being prefilled, the other thread's video decodes its first frames: between short clips the
+    While videos are being prefilled, the one of the thread more decodes its first frames: between short clips the
     device would otherwise wait for them. A video that another process has left unfinished is gone on with.
     """
 
@@ -58,11 +59,12 @@ class PrefillStage:
         torch.set_num_threads(threads)
         self._job = job
         self._tracker = tracker
-        self._turn = threading.Lock()
+        self._turns = Turns(job.videos_at_once)
         choice = job.model
         if job.ranks == 1:
             model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
-            self._prefill_chunks: PrefillChunks = partial(prefill_chunks, model)
+            shared = cast("KVCompressibleModel", SharedForwards(model)) if job.videos_at_once > 1 else model
+            self._prefill_chunks: PrefillChunks = partial(prefill_chunks, shared)
         else:
             leader = LeadingRank(choice.name, job.ranks, device=choice.device, dtype=choice.dtype, threads=threads)
             model, self._prefill_chunks = leader.model, leader.prefill_chunks
@@ -134,7 +136,7 @@ class PrefillStage:
             timeout_s=job.decode_timeout_s,
         )
         with frames, ExitStack() as until_committed:
-            with self._turn:
+            with self._turns.take(self._places(video)):
                 if first:
                     report(self._tracker, VideoStarted(video.source))
                     self._count_attempt(video, kept)
@@ -186,6 +188,11 @@ class PrefillStage:
             began=began,
             ended=ended,
         )
+
+    def _places(self, video: PlannedVideo) -> int:
+        """How many places on the device it takes: all of them, where so many of its length would not fit."""
+        places, memory = self._turns.places, self._job.facts.memory
+        return 1 if memory is None or memory.fits(len(video.plan.chunks), places) else places
 
     def _writer(self, video: PlannedVideo, unfinished: Manifest | None) -> tuple[IndexWriter, PrefillState | None]:
         """For what is not stored yet, and the state to go on from.

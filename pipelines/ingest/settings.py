@@ -46,6 +46,9 @@ class IngestSettings:
     ``memory_per_actor_gib``: device memory that such a process may take, the model's weights included. A model that
     needs more is refused, a video that does fails before its prefill. The default is what is free on the device when
     the job starts, shared out among the processes there.
+    ``videos_per_actor``: of which each takes chunks through the model together, a gain where chunks are small. KVs then
+    differ by rounding from those of a video alone, and from one run to the next. A video that leaves no room in memory
+    for so many is prefilled alone.
     ``tensor_parallel``: processes that hold the model together, for one that is too large for one device. There is one
     such group, and each process of it takes what is said of an actor. They are waited for ``placement_timeout_s``
     seconds on a cluster that may grow.
@@ -73,6 +76,7 @@ class IngestSettings:
     gpus_per_actor: float | None = None
     cpus_per_actor: float = 1
     memory_per_actor_gib: float | None = None
+    videos_per_actor: int = 1
     tensor_parallel: int = 1
     placement_timeout_s: float = START_TIMEOUT_S
     decode_timeout_s: float = DECODE_TIMEOUT_S
@@ -87,14 +91,15 @@ class IngestSettings:
     retry_quarantined: bool = False
 
     def __post_init__(self) -> None:
-        if self.prefill_actors < 1:
-            raise ConfigError(f"prefill_actors must be at least 1, got {self.prefill_actors}")
-        if self.tensor_parallel < 1:
-            raise ConfigError(f"tensor_parallel must be at least 1, got {self.tensor_parallel}")
+        for name in ("prefill_actors", "videos_per_actor", "tensor_parallel"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.tensor_parallel > 1 and self.prefill_actors > 1:
             raise ConfigError(
                 "a model over several devices prefills in one group: give tensor_parallel or prefill_actors, not both"
             )
+        if self.tensor_parallel > 1 and self.videos_per_actor > 1:
+            raise ConfigError("a model over several devices prefills one video at a time: leave out videos_per_actor")
         if self.tensor_parallel > 1 and self.gpus_per_actor not in (None, 0, 1):
             raise ConfigError(f"each rank of a model takes a whole GPU, not {self.gpus_per_actor} (gpus_per_actor)")
         for name in ("journal_every_s", "storage_patience_s"):

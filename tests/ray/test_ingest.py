@@ -254,6 +254,20 @@ def test_a_lost_prefill_worker_is_replaced(run, clips: Path, tmp_path: Path):
     assert statuses(summary) == {"225.mp4": "committed"}
 
 
+def test_videos_in_shared_forwards(run, clips: Path, tmp_path: Path):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    run([clips], archive=alone)
+    assert set(statuses(run([clips], archive=together, videos_per_actor=3)).values()) == {"committed"}
+    one, other = Archive.open(alone), Archive.open(together)
+    for video in one.videos():
+        expected, found = one.open_index(video.video_id), other.open_index(video.video_id)
+        chunks = range(len(expected.manifest.chunks))
+        for right, kv in zip(expected.high(chunks), found.high(chunks), strict=True):
+            # float32 sums over more rows, values up to about ten
+            torch.testing.assert_close(kv.keys_LHTD, right.keys_LHTD, atol=2e-4, rtol=0)
+            torch.testing.assert_close(kv.values_LHTD, right.values_LHTD, atol=2e-4, rtol=0)
+
+
 def test_a_recording_that_grows(run, tmp_path: Path, random_model: KVCompressibleModel):
     whole, recording = record(tmp_path / "whole.ts", regular(75)), tmp_path / "camera.ts"
     data = whole.read_bytes()

@@ -6,7 +6,7 @@ The split is deliberate: *prefill* is each backend's own (that is where models d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -110,6 +110,14 @@ class KVCompressibleModel(Protocol):
 
     def workload(self, compression: CompressionConfig, chunks: int) -> Workload:
         """The prefill of a video of so many chunks, to ask whether it fits the device beside the weights."""
+
+    def append_together(
+        self, prefills: Sequence[Any], visual_tokens: Sequence[torch.Tensor], last: Sequence[bool]
+    ) -> list[ChunkKV]:
+        """:meth:`Prefill.append` for several prefills that this model has started, each with its next chunk.
+
+        Equal to one after the other but for rounding.
+        """
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines of ``count`` positions from ``start`` on, each [T, D]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError
 from videox2l.identity import fingerprint, hash_file
+from videox2l.kv import ChunkKV
 from videox2l.kv.rope import RopeTables, rotate
 from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
 from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
 from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
 from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.network import VideoXLNetwork
-from videox2l.models.video_xl.prefill import VideoXLPrefill
+from videox2l.models.video_xl.prefill import VideoXLPrefill, append_together
 from videox2l.models.video_xl.prompt import prefix_ids, question_ids, stop_ids
 
 
@@ -64,6 +66,12 @@ class VideoXL:
         """Begin a video: runs the chat prompt in front of it. With ``resume``, go on behind the chunks it holds."""
         prompt_T = torch.tensor(prefix_ids(self.tokenizer))
         return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression, resume)
+
+    def append_together(
+        self, prefills: Sequence[VideoXLPrefill], visual_tokens: Sequence[torch.Tensor], last: Sequence[bool]
+    ) -> list[ChunkKV]:
+        """Advance several videos by a chunk each, in shared forwards."""
+        return append_together(prefills, visual_tokens, last)
 
     def workload(self, compression: CompressionConfig, chunks: int) -> VideoXLWorkload:
         """The prefill of a video of so many chunks, to ask whether it fits the device beside the weights."""
