@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.data import DataContext
 
-from pipelines.local_ray import QUIET, start_local
+from pipelines.local_ray import connect, named_cluster, start_local
 
 # Decoded frames of a prefill worker and its next video: some 130 MB. Only small rows pass through the store otherwise.
 _OBJECT_STORE_BYTES = 2**30
@@ -39,14 +39,14 @@ def ray_cluster(prefill_actors: int, cpus_per_actor: float) -> Iterator[bool]:
     if ray.is_initialized():
         yield False
         return
-    ours = not os.environ.get("RAY_ADDRESS")
-    if not ours:
-        ray.init(**QUIET)
+    address = named_cluster()
+    if address is not None:
+        connect(address)
     else:
         # Logical CPUs: a small machine shares its cores rather than refusing to decode beside a prefill.
         start_local(max(os.cpu_count() or 1, round(prefill_actors * cpus_per_actor) + _HELPERS), _OBJECT_STORE_BYTES)
     try:
-        yield ours
+        yield address is None
     finally:
         ray.shutdown()
 

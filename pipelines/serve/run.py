@@ -19,8 +19,7 @@ import ray
 import typer
 from ray import serve
 
-from pipelines.local_ray import QUIET as QUIET_RAY
-from pipelines.local_ray import start_local
+from pipelines.local_ray import connect, named_cluster, start_local
 from pipelines.serve.app import QUIET, build_app
 from pipelines.serve.config import ServiceConfig
 from videox2l.errors import ConfigError, FingerprintMismatchError
@@ -137,8 +136,8 @@ def _check_fit(videos: list[VideoEntry], fingerprint: str, config: ServiceConfig
 
 
 def _start_ray(config: ServiceConfig) -> None:
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(**QUIET_RAY)
+    if (address := named_cluster()) is not None:
+        connect(address)
     else:
         # Reserve what the replicas ask for even on a smaller machine: they share its cores then.
         cpus = max(os.cpu_count() or 1, math.ceil(config.replicas * config.cpus_per_replica))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,8 +60,7 @@ def train(
     folder = RunFolder(work, storage_options)
     folder.claim(job.document())
     asked = WorkerJob(job, folder.storage.url, zero, gpu, save_every, dict(storage_options or {}))
-    own_cluster = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
-    with ray_cluster(workers, 1.0):
+    with ray_cluster(workers, 1.0) as own_cluster:
         if gpu and own_cluster:  # another one may still grow
             _require_gpus(workers)
         board = Board.remote()

@@ -150,8 +150,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(
     assert len(committed) == len(list(clips.iterdir()))
 
 
-# What an ingest may raise besides what the tests above provoke, and whether its place in the code is shown. (Ray takes
-# minutes to find out that nothing answers at RAY_ADDRESS.)
+# What an ingest may raise besides what the tests above provoke, and whether its place in the code is shown.
 UNUSUAL = {
     "no cluster": (ConnectionError("nothing answers at 192.0.2.1:6379"), False),
     "a cluster that is lost": (ray.exceptions.RaySystemError("the control store is gone"), False),

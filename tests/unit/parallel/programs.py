@@ -17,7 +17,7 @@ from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
 from videox2l.errors import TruncatedVideoError
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, ChunkKV, MixedKV, mix
-from videox2l.models import KVCompressibleModel, PrefillState, RelevanceHeads, load_model
+from videox2l.models import KVCompressibleModel, RelevanceHeads, load_model
 from videox2l.models.cache import to_cache
 from videox2l.parallel import (
     Ranks,
@@ -29,6 +29,7 @@ from videox2l.parallel import (
     resident_over_ranks,
 )
 from videox2l.prefill import index_spec, prefill_chunks
+from videox2l.prefill.append import stored_state
 from videox2l.selection import QuestionContext
 from videox2l.selection.select import SCORERS
 from videox2l.store import Archive
@@ -78,13 +79,37 @@ def prefill_with(model: KVCompressibleModel) -> tuple[KV, list[ChunkKV]]:
     return running.prompt, kvs
 
 
-def resume(ranks: Ranks, checkpoint: Path, prompt: KV, kvs: Sequence[ChunkKV]) -> list[ChunkKV]:
-    """The chunks behind those of ``kvs``, which hold all heads."""
+def resume(ranks: Ranks, checkpoint: Path, archive: str, kept: int) -> None:
+    """Go on behind the first chunks of a stored video, which rank 0 alone can read, and take its place."""
     model = share(checkpoint, ranks)
-    running = model.start_prefill(COMPRESSION, PrefillState(prompt, kvs))
-    rest = list(random_chunks(model, CHUNKS))[len(kvs) :]
-    tokens = [model.encode_frames(torch.from_numpy(item.frames_FHWC)) for item in rest]
-    return [dict(running.append(piece, last=piece is tokens[-1])) for piece in tokens]
+    if not ranks.leads:
+        prefill_over_ranks(model, COMPRESSION, None, CHUNKS, None)
+        return
+    stored = Archive.open(archive).open_index(VIDEO.video_id)
+    rest = list(random_chunks(model, CHUNKS))[kept:]
+    with Archive.open(archive).extend_index(stored.manifest, VIDEO, kept) as writer:
+        prefill_over_ranks(model, COMPRESSION, rest, CHUNKS, writer, resume=stored_state(stored, kept))
+        writer.commit()
+
+
+class StopError(Exception):
+    """Enough."""
+
+
+def stopped(ranks: Ranks, checkpoint: Path, archive: str) -> None:
+    """Rank 0 is told to stop behind its second chunk."""
+
+    def progress(done: int, total: int) -> None:
+        if done == 2:
+            raise StopError(f"{done} of {total}")
+
+    model = share(checkpoint, ranks)
+    if not ranks.leads:
+        prefill_over_ranks(model, COMPRESSION, None, CHUNKS, None)
+        return
+    spec = index_spec(model, SamplingConfig(), COMPRESSION)
+    with Archive.open(archive, create=True).create_index(VIDEO, spec) as writer:
+        prefill_over_ranks(model, COMPRESSION, random_chunks(model, CHUNKS), CHUNKS, writer, progress)
 
 
 def answer(ranks: Ranks, checkpoint: Path, parts: Sequence[KV]) -> tuple[torch.Tensor, list[int]]:

@@ -106,13 +106,6 @@ def test_relevance(two_ranks, checkpoint, model, whole, heads: RelevanceHeads | 
     assert first == second
 
 
-def test_a_prefill_goes_on_behind_stored_kvs(two_ranks, checkpoint, whole) -> None:
-    rest = two_ranks.run(programs.resume, checkpoint, whole[0], whole[1][:2])
-    for plain, parts in zip(whole[1][2:], zip(*rest, strict=True), strict=True):
-        for level in LEVELS:
-            assert_close(join_heads([part[level] for part in parts]), plain[level])
-
-
 @pytest.fixture(scope="module")
 def archives(two_ranks, checkpoint, model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The same video, made by one device and by two ranks."""
@@ -142,6 +135,23 @@ def test_answers_from_an_archive(two_ranks, checkpoint, model, archives, made_by
         assert [span.chunk for span in answer.spans] == [span.chunk for span in expected.spans]
         assert answer.scores == (None if expected.scores is None else pytest.approx(expected.scores, rel=1e-4))
         assert answer.receipt.bytes_used == expected.receipt.bytes_used
+
+
+def test_a_prefill_goes_on_behind_what_one_device_has_stored(two_ranks, checkpoint, archives, whole, tmp_path) -> None:
+    shutil.copytree(archives["one"], tmp_path / "extended")
+    url = str(tmp_path / "extended")
+    assert two_ranks.run(programs.resume, checkpoint, url, 2) == [None, None]
+    reader = Archive.open(url).open_index(programs.VIDEO.video_id)
+    assert reader.manifest.head_ranges == [head_ranges(4, 1), head_ranges(4, 2)]
+    for index, (plain, high) in enumerate(zip(whole[1], reader.high(), strict=True)):
+        assert_close(high, plain["high"])
+        assert_close(reader.low(index), plain["low"])
+
+
+def test_who_is_told_to_stop_stops_all(two_ranks, checkpoint, tmp_path: Path) -> None:
+    errors = two_ranks.run(programs.stopped, checkpoint, str(tmp_path / "archive"))
+    assert [(type(error), str(error)) for error in errors] == [(programs.StopError, "2 of 4")] * 2
+    assert list(Archive.open(str(tmp_path / "archive")).manifests()) == []
 
 
 def test_one_device_answers_from_what_two_ranks_wrote(model, archives) -> None:
