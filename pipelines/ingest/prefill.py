@@ -138,8 +138,8 @@ class PrefillStage:
         with frames, ExitStack() as until_committed:
             with self._turns.take(self._places(video)):
                 if first:
-                    report(self._tracker, VideoStarted(video.source))
                     self._count_attempt(video, kept)
+                    report(self._tracker, VideoStarted(video.source))
                 began = time.time()
                 reports = ChunkReports(self._tracker, video.source)
                 writer, resume = self._writer(video, unfinished)
