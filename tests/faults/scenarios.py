@@ -77,7 +77,7 @@ class Watch:
     def __call__(self, event: Event) -> None:
         if isinstance(event, ChunkDone):
             name, done = Path(event.source).name, event.done
-            self.chunks[name].append(done)
+            self.chunks[name].extend(range(done - event.new + 1, done + 1))
         elif isinstance(event, VideoStarted):
             name, done = Path(event.source).name, 0
         else:

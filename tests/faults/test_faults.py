@@ -43,9 +43,14 @@ def check_exact(archive: Archive, undisturbed: Archive, names: Sequence[str]) ->
 
 
 def check_little_twice(chunks: Mapping[str, Sequence[int]], name: str, total: int, faults: int) -> None:
-    """Every chunk was done, in order, and only a few again for each process that was lost."""
+    """Every chunk was done, in order, and only a few again for each process that was lost.
+
+    A process may be lost between storing a chunk and telling of it.
+    """
     done = chunks[name]
-    assert set(done) == set(range(1, total + 1))
+    assert set(done) <= set(range(1, total + 1))
+    assert len(set(done)) >= total - faults * FEW
+    assert done[-1] == total
     assert sum(later != earlier + 1 for earlier, later in pairwise(done)) <= faults
     assert len(done) <= total + faults * FEW
 
