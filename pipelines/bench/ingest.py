@@ -6,12 +6,11 @@ A real ingest on this machine: rendered H.264 clips, a Ray cluster, an archive t
 from __future__ import annotations
 
 import functools
-import json
 import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,11 @@ from typing import Any
 from pipelines.bench.bare import BareWork, bare_work
 from pipelines.bench.long_clip import repeat
 from pipelines.bench.process_memory import MemorySampler
+from pipelines.bench.timed_decode import noted_s, timed_decode
 from pipelines.ingest import Event, IngestRow, IngestSettings, ingest
 from pipelines.ingest.cluster import ray_cluster
 from pipelines.ingest.decode import bytes_in_flight
 from videox2l.errors import VideoX2LError
-from videox2l.video import Chunk, DecodedChunk, FrameFormat, decode_chunks
 from videox2l.video.synthetic import HELD_OUT_SEED, SECONDS_PER_SCENE, SyntheticClip, render
 
 FIRST_SEED = HELD_OUT_SEED + 40_000
@@ -31,7 +30,7 @@ FIRST_SEED = HELD_OUT_SEED + 40_000
 SCENES = (8, 16, 24)
 """Scenes (of 8 seconds) of the clips, in turn: a mix of lengths, because that is what scheduling has to cope with."""
 
-REPEATS = 4
+REPEATS = 6
 """A clip's packets come so many times in a row: minutes of video in a second of rendering."""
 
 # What one actor does one after the other. Everything else can happen beside it.
@@ -124,12 +123,12 @@ def bench_ingest(settings: IngestSettings, *, videos: int, hours: float | None, 
                 [base / "videos"],
                 base / "archive",
                 settings,
-                decoder=functools.partial(_timed_decode, base / "decode"),
+                decoder=functools.partial(timed_decode, base / "decode"),
                 on_progress=heard.append,
             )
         if not summary.ok:
             raise VideoX2LError("; ".join(f"{row.name}: {row.error}" for row in summary.rows if row.error))
-        decode_s = sum(json.loads(file.read_text()) for file in (base / "decode").iterdir())
+        decode_s = noted_s(base / "decode")
         progress("doing the same without the pipeline")
         bare = bare_work(sorted((base / "videos").iterdir()), base / "bare", settings)
         return report(summary.rows, began, decode_s, memory, bare, settings.videos_per_actor)
@@ -195,13 +194,3 @@ def _render(path: Path, number: int, hours: float | None) -> None:
     render(SyntheticClip.from_seed(FIRST_SEED + number, scenes), short)
     repeat(short, path, times)
     short.unlink()
-
-
-def _timed_decode(folder: Path, source: str, chunks: Sequence[Chunk], fmt: FrameFormat) -> Iterator[DecodedChunk]:
-    """Decode, and leave the seconds it took in a file in ``folder``: no message from a worker would be as cheap."""
-    seconds, began = 0.0, time.perf_counter()
-    for decoded in decode_chunks(source, chunks, fmt, threads=1):
-        seconds += time.perf_counter() - began
-        yield decoded
-        began = time.perf_counter()
-    (folder / f"{os.getpid()}-{time.monotonic_ns()}.json").write_text(json.dumps(seconds))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from types import TracebackType
 
 import psutil
 
-# Decoding and prefill hold their memory for a chunk or longer, which is about as long. More often would cost what is
-# measured its processor.
+# Decoding and prefill hold their memory for a chunk or longer, which is about as long.
 _EVERY_S = 0.5
+
+# The kernel walks all pages of a process to tell its share of them, and takes the processor from what is measured: ten
+# processes with a model or a codec in them take a tenth of a second. It may have this share of the time.
+_SHARE = 0.02
 
 
 class MemorySampler:
@@ -38,8 +42,11 @@ class MemorySampler:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._stop.wait(_EVERY_S):
+        pause_s = _EVERY_S
+        while not self._stop.wait(pause_s):
+            began = time.perf_counter()
             held = _held_now()
+            pause_s = max(_EVERY_S, (time.perf_counter() - began) / _SHARE)
             self.peak = max(self.peak, sum(held.values()))
             for name, size in held.items():
                 self.peak_by_kind[name] = max(self.peak_by_kind.get(name, 0), size)

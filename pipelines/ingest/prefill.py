@@ -136,14 +136,15 @@ class PrefillStage:
             timeout_s=job.decode_timeout_s,
         )
         with frames, ExitStack() as until_committed:
+            # Before the turn, as the device would have to wait for the archive.
+            writer, resume = self._writer(video, unfinished)
+            until_committed.enter_context(writer)
             with self._turns.take(self._places(video)):
                 if first:
                     self._count_attempt(video, kept)
                     report(self._tracker, VideoStarted(video.source))
                 began = time.time()
                 reports = ChunkReports(self._tracker, video.source)
-                writer, resume = self._writer(video, unfinished)
-                until_committed.enter_context(writer)
                 try:
                     prefilled = self._prefill_chunks(
                         job.facts.compression,
