@@ -360,7 +360,7 @@ def _kill_prefill_workers() -> list[int]:
 
 
 def test_what_does_not_fit_the_device_is_said_before_the_work(run, clips: Path, random_model, tmp_path: Path) -> None:
-    with pytest.raises(InsufficientMemoryError, match=r"Even one chunk of one video needs .* larger device"):
+    with pytest.raises(InsufficientMemoryError, match=r"Even in bfloat16 one chunk .* larger device"):
         run([clips], memory_per_actor_gib=1e-5)
     assert committed(tmp_path / "archive") == []
     # Room for ten chunks, though not for the longest clips'.
