@@ -21,9 +21,9 @@ from pipelines.serve.schema import (
     EvidenceSpan,
     Usage,
 )
-from videox2l.answering import Answer
+from videox2l.answering import Answer, TextDelta
 
-Event = str | Answer
+Event = TextDelta | Answer
 """What an engine gives: pieces of text and, last, the answer."""
 
 
@@ -50,8 +50,8 @@ class Completion:
         """The answer piece by piece."""
         yield self._chunk(Delta(role="assistant", content=""))
         async for event in events:
-            if isinstance(event, str):
-                yield self._chunk(Delta(content=event))
+            if isinstance(event, TextDelta):
+                yield self._chunk(Delta(content=event.text))
                 continue
             last = ChunkChoice(delta=Delta(), finish_reason=event.finish_reason)
             yield self._document([last], videox2l=evidence(event))

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from pipelines.serve.errors import RequestError
 from pipelines.serve.schema import ChatCompletionRequest, Message, TextPart, VideoPart
-from videox2l.answering import TimeRange
+from videox2l.answering import TimeRange, Turn
 from videox2l.config import GenerationConfig, SelectionConfig
 
 SCHEME = "videox2l://"
@@ -49,6 +49,7 @@ class Question:
     selection: SelectionConfig
     generation: GenerationConfig
     time_range: TimeRange | None = None
+    history: tuple[Turn, ...] = ()
 
 
 def read_question(request: ChatCompletionRequest) -> Question:
