@@ -13,11 +13,9 @@ from videox2l.store import Archive, VideoEntry, lookup
 # New videos are seen, and removed ones are not, after so many seconds.
 _FRESH_S = 10.0
 
-# Reading the list of a large archive takes seconds of work; it may take one part in so many of the time.
+# Reading the list of a large archive takes seconds of work; it may take one part in so many of the time, also where
+# somebody asks for a video that is not in it.
 _SHARE = 20
-
-# Whoever asks for a video that is not in the list has it read anew, but not more often than this.
-_ANEW_S = 1.0
 
 # A name is looked for in the paths of a file system, which have no null characters.
 _NO_NAME = "\0"
@@ -53,7 +51,7 @@ class Catalog:
         try:
             return _resolve(name, seen)
         except VideoNotFoundError:
-            if self._clock() - self._read_at < _ANEW_S:
+            if self._clock() - self._read_at < _SHARE * self._took_s:
                 raise
         await self._read()
         return _resolve(name, await self.videos(viewer))

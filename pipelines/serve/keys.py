@@ -125,8 +125,9 @@ class KeyFile:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._keys = read_keys(path)
+        # In this order: a change between the two is read twice rather than missed.
         self._version = self._look()
+        self._keys = read_keys(path)
         self._look_at = clock() + _LOOK_EVERY_S
 
     def keys(self) -> Sequence[ApiKey]:

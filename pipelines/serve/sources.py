@@ -18,10 +18,13 @@ _MARKS = re.compile(r"[*?\[\]]")
 
 def is_allowed(source: str, places: Sequence[str]) -> bool:
     """Whether ``source`` is one file below one of ``places``."""
-    if not source.isprintable() or is_list(source):
+    try:
+        if not source.isprintable() or is_list(source):
+            return False
+        if "://" in source:
+            return any(_is_below_url(source, place) for place in places if "://" in place)
+    except ValueError:  # no URL
         return False
-    if "://" in source:
-        return any(_is_below_url(source, place) for place in places if "://" in place)
     return any(_is_below_folder(source, place) for place in places if "://" not in place)
 
 
@@ -35,10 +38,7 @@ def _is_below_folder(source: str, folder: str) -> bool:
 
 
 def _is_below_url(source: str, prefix: str) -> bool:
-    try:
-        asked, allowed = urlsplit(source), urlsplit(prefix)
-    except ValueError:
-        return False
+    asked, allowed = urlsplit(source), urlsplit(prefix)
     if (asked.scheme, asked.netloc) != (allowed.scheme, allowed.netloc) or asked.fragment:
         return False
     # A question mark begins the query of a web address, as in a signed link; elsewhere it is a glob's.

@@ -30,8 +30,10 @@ def archive(random_model: KVCompressibleModel, tmp_path_factory: pytest.TempPath
     """Four videos of the served model, one with a known start and one without low KVs, and one of another model."""
     folder = tmp_path_factory.mktemp("serve")
     archive = Archive.open(folder / "archive", create=True)
-    random_index(archive, random_model, "kitchen.mp4", chunks=5, seed=1)
-    random_index(archive, random_model, "a garden.mp4", chunks=3, seed=2)
+    kitchen = random_index(archive, random_model, "kitchen.mp4", chunks=5, seed=1).manifest
+    archive.describe(kitchen.video, kitchen.index_fp, metadata={"camera": "north", "floor": 3, "night": False})
+    garden = random_index(archive, random_model, "a garden.mp4", chunks=3, seed=2).manifest
+    archive.describe(garden.video, garden.index_fp, metadata={"camera": "south"})
     recorded(archive, random_index(archive, random_model, "camera.mp4", chunks=3, seed=5), CAMERA_START)
     LOSSES["removed by retention"][0](archive, random_index(archive, random_model, "old.mp4", seed=4).manifest)
     other = load_model(str(write_random_checkpoint(folder / "other", seed=7)), device="cpu")
