@@ -82,15 +82,37 @@ class CompressionConfig:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a question may cost at most; ``None`` leaves it open.
+
+    ``max_low_chunks``, ``max_bytes``: chunks re-loaded at low compression, and the size of their low KVs in the
+    archive; the best scores count first. ``max_first_token_ms``: from the question's arrival on, in milliseconds;
+    chunks whose low KVs have not come in time are answered from high KVs.
+    """
+
+    max_low_chunks: int | None = None
+    max_bytes: int | None = None
+    max_first_token_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_low_chunks", "max_bytes", "max_first_token_ms"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name} must be 0 or more, got {value}")
+
+
+@dataclass(frozen=True)
 class SelectionConfig:
     """Which chunks a question re-loads at low compression.
 
     ``select`` names a relevance scorer (``attention``, ``random``), ``all``, ``none``, or chunk numbers (``0,4-6``).
     ``top_k``: how many chunks a scorer may choose. The default, 2, covers an event that straddles a chunk border.
+    ``budget`` bounds what any of them may cost.
     """
 
     select: str = "attention"
     top_k: int = 2
+    budget: Budget = Budget()
 
     def __post_init__(self) -> None:
         if self.top_k < 0:
@@ -99,12 +121,18 @@ class SelectionConfig:
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How an answer is decoded. ``temperature`` 0 is greedy, which makes answers reproducible."""
+    """How an answer is decoded. ``temperature`` 0 is greedy, which makes answers reproducible.
+
+    ``stop``: texts that end the answer and are not part of it. ``logprobs``: ``None``, or how many of the likeliest
+    tokens are told beside each chosen one, with their log probabilities.
+    """
 
     max_new_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -113,6 +141,10 @@ class GenerationConfig:
             raise ConfigError(f"temperature must be between 0 and 2, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if not all(self.stop):
+            raise ConfigError("a stop text must not be empty")
+        if self.logprobs is not None and self.logprobs < 0:
+            raise ConfigError(f"logprobs must not be negative, got {self.logprobs}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def _first_logits(model: KVCompressibleModel, memory: MixedKV, ids: Sequence[int
 
 
 def _answer(model: KVCompressibleModel, memory: MixedKV, ids: list[int]) -> str:
-    tokens = list(generate(model.decoder, ids, to_cache(memory), _GENERATION, model.stop_ids))
+    picks = generate(model.decoder, ids, to_cache(memory), _GENERATION, model.stop_ids)
+    tokens = [pick.token for pick in picks]
     return str(model.tokenizer.decode(tokens, skip_special_tokens=True))
 
 

@@ -15,6 +15,7 @@ from pipelines.cli.ask import ask
 from pipelines.cli.bench import bench
 from pipelines.cli.demo import demo
 from pipelines.cli.ingest import ingest
+from pipelines.cli.keys import keys
 from pipelines.cli.ls import du, ls
 from pipelines.cli.repair import repair
 from pipelines.cli.report import report
@@ -44,6 +45,7 @@ _COMMANDS: dict[str | None, tuple[Callable[..., None], ...]] = {
 for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(command.__name__.strip("_").replace("_", "-"), rich_help_panel=panel)(command)
+app.add_typer(keys, name="keys")
 app.add_typer(bench, rich_help_panel=_DEVELOPMENT)
 
 

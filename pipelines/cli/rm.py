@@ -31,7 +31,7 @@ def rm(
 
     `videox2l rm lecture.mp4 3f2a9c --archive archive --dry-run`
     """
-    from pipelines.cli.indexes import index_ids
+    from pipelines.indexes import index_ids
     from videox2l.store import Archive, layout
     from videox2l.store.sweep import remove_index
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +15,29 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 opens it to the network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     replicas: Annotated[int, typer.Option(help="Copies of the model that answer side by side.", min=1)] = 1,
+    autoscale_to: Annotated[
+        int | None, typer.Option(help="Under load, up to so many copies; `--replicas` is the least.", min=1)
+    ] = None,
     gpus_per_replica: Annotated[float, typer.Option(help="0 computes on the CPU; a fraction shares a GPU.", min=0)] = 0,
     dtype: options.Dtype = None,
+    api_keys: Annotated[
+        str | None,
+        typer.Option(help="Ask for keys: the file of `videox2l keys`.", envvar="VIDEOX2L_API_KEYS", show_envvar=True),
+    ] = None,
+    without_keys: Annotated[
+        bool, typer.Option("--without-keys", help="Serve whoever can reach it, also on other addresses.")
+    ] = False,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Web pages of this origin may use it (CORS). May be repeated.")
+    ] = None,
+    allow_delete: Annotated[bool, typer.Option("--allow-delete", help="Without keys: videos may be deleted.")] = False,
+    ingest_from: Annotated[
+        list[str] | None,
+        typer.Option(help="Videos below this folder or URL prefix may be ingested over HTTP. May be repeated."),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print a Serve configuration file for a cluster, and do nothing.")
+    ] = False,
     storage_options: options.StorageOptions = None,
 ) -> None:
     """Serve an archive over HTTP in OpenAI's API shapes, until Ctrl-C.
@@ -26,16 +47,28 @@ def serve(
     Name the video in a `video_url` part (`videox2l://ID`) or in an extra field `video`:
 
     `curl localhost:8000/v1/chat/completions -H "content-type: application/json" -d '{"model": "tiny", "video": "clip.mp4", "messages": [{"role": "user", "content": "Which scene comes first?"}]}'`
+
+    Others may reach it once it has keys:
+
+    `videox2l keys add alice > alice.key; videox2l serve --api-keys keys.json --host 0.0.0.0`
     """  # noqa: E501 a command to copy
     from pipelines.serve import run
+    from pipelines.serve.cluster_config import write_serve_config
 
-    run(
-        archive,
-        model=model,
-        host=host,
-        port=port,
-        replicas=replicas,
-        gpus_per_replica=gpus_per_replica,
-        dtype=dtype,
-        storage_options=storage_options or {},
-    )
+    settings: dict[str, Any] = {
+        "model": model,
+        "replicas": replicas,
+        "autoscale_to": autoscale_to,
+        "gpus_per_replica": gpus_per_replica,
+        "dtype": dtype,
+        "api_keys": api_keys,
+        "without_keys": without_keys,
+        "allow_origin": tuple(allow_origin or ()),
+        "allow_delete": allow_delete,
+        "ingest_from": tuple(ingest_from or ()),
+        "storage_options": storage_options or {},
+    }
+    if print_config:
+        typer.echo(write_serve_config(archive, host, port, settings), nl=False)
+        return
+    run(archive, host=host, port=port, **settings)

@@ -36,7 +36,7 @@ def show(
 
     `videox2l show lecture.mp4 --archive archive --chunks`
     """
-    from pipelines.cli.indexes import manifests
+    from pipelines.indexes import manifests
     from videox2l.errors import CorruptDataError
     from videox2l.store import Archive
 

@@ -22,7 +22,7 @@ def export(
 
     `videox2l export lecture.mp4 -o lecture.kv.zip --archive archive`
     """
-    from pipelines.cli.indexes import one_index
+    from pipelines.indexes import one_index
     from videox2l.store import Archive
     from videox2l.store.transfer import export_index
 

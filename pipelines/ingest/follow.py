@@ -36,11 +36,17 @@ _Result = IngestRow | BaseException | None
 """A row of the dataset, what ended it, or its regular end."""
 
 
-def follow(dataset: Dataset, tracker: Any, on_event: OnProgress, stall_timeout_s: float) -> None:
+def follow(
+    dataset: Dataset,
+    tracker: Any,
+    on_event: OnProgress,
+    stall_timeout_s: float,
+    stop: threading.Event | None = None,
+) -> None:
     """Run ``dataset``, whose rows are :class:`StageRow`, and report every event and row, each row once, in this thread.
 
     Ctrl-C (and SIGTERM) stops the job after the chunks at work, so that it can go on from there later; a second one at
-    once.
+    once. So does ``stop`` when it is set.
 
     :raises KeyboardInterrupt: the job was stopped.
     :raises StalledError: nothing was heard for ``stall_timeout_s`` seconds.
@@ -59,7 +65,7 @@ def follow(dataset: Dataset, tracker: Any, on_event: OnProgress, stall_timeout_s
             reported.add(event.row.source)
         on_event(event)
 
-    with _interruptions() as interrupted:
+    with _interruptions(stop or threading.Event()) as interrupted:
         deadline = None
         ended = False
         while not ended:
@@ -145,9 +151,8 @@ def _consume(dataset: Dataset, results: SimpleQueue[_Result]) -> None:
 
 
 @contextmanager
-def _interruptions() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; the second one acts as always."""
-    interrupted = threading.Event()
+def _interruptions(interrupted: threading.Event) -> Iterator[threading.Event]:
+    """``interrupted``, which the first SIGINT or SIGTERM sets, too; the second one acts as always."""
     if threading.current_thread() is not threading.main_thread():
         yield interrupted  # signals are the main thread's
         return

@@ -17,6 +17,7 @@ import dataclasses
 import json
 import math
 import platform
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -72,7 +73,7 @@ _PACKAGES = ("videox2l", "torch", "transformers", "av", "ray", "pyarrow")
 
 
 def ingest(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | VideoRequest],
     archive_url: str | Path,
     settings: IngestSettings | None = None,
     *,
@@ -82,6 +83,7 @@ def ingest(
     on_progress: OnProgress | None = None,
     dry_run: bool = False,
     prices: Prices | None = None,
+    stop: threading.Event | None = None,
 ) -> IngestSummary:
     """Prefill many videos on Ray and commit each to an archive, which is made if there is none.
 
@@ -96,6 +98,7 @@ def ingest(
     :param on_progress: called with every :data:`~pipelines.ingest.events.Event`.
     :param dry_run: only plan. Rows have ``status="planned"`` and the expected bytes, and the summary has an estimate of
         the costs at these ``prices``, after a short calibration on the device; nothing is written.
+    :param stop: ends the job like Ctrl-C when it is set, which a program does from another thread.
     :raises ConfigError: nothing is found under ``sources``, or a setting that they do not allow.
     :raises ModelError: no such model, a damaged checkpoint, or one that does not fit the device. Like the next, before
         anything is started.
@@ -103,7 +106,7 @@ def ingest(
     :raises StorageFailedError: the archive refuses, is full, or stays silent. Like the next two, the same call goes on
         later where this one ended.
     :raises StalledError: nothing has happened for a long time.
-    :raises KeyboardInterrupt: stopped by Ctrl-C.
+    :raises KeyboardInterrupt: stopped by Ctrl-C, or by ``stop``.
     """
     settings = settings or IngestSettings()
     began = time.monotonic()
@@ -183,7 +186,7 @@ def ingest(
 
         with log or nullcontext():
             hear(JobStarted(len(videos)))
-            follow(dataset, tracker, hear, settings.stall_timeout_s)
+            follow(dataset, tracker, hear, settings.stall_timeout_s, stop)
         costs = None
         if dry_run and ranks == 1:  # no single device could be calibrated on otherwise
             # Answering, and with it all of transformers, is imported by dry runs only.

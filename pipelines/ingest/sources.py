@@ -51,7 +51,7 @@ class VideoRequest:
         return cls(**data)
 
 
-def requests_for(sources: Iterable[str | Path], settings: IngestSettings) -> list[VideoRequest]:
+def requests_for(sources: Iterable[str | Path | VideoRequest], settings: IngestSettings) -> list[VideoRequest]:
     """:func:`expand_sources`, with what ``settings`` say of the one video.
 
     :raises ConfigError: as there, or a setting and the videos do not go together.
@@ -68,21 +68,22 @@ def requests_for(sources: Iterable[str | Path], settings: IngestSettings) -> lis
     return requests
 
 
-def expand_sources(sources: Iterable[str | Path]) -> list[VideoRequest]:
+def expand_sources(sources: Iterable[str | Path | VideoRequest]) -> list[VideoRequest]:
     """The videos that ``sources`` stand for, in their order, each once.
 
     A source is a video file or URL; a folder (its videos, also in folders below, sorted); a glob (``*``, ``?``, ``[]``,
     ``**``), local or on any fsspec file system; or a list, local or remote: ``.txt`` with a path or URL a line (empty
     lines and lines that start with # are passed over), or ``.csv``, ``.jsonl`` or ``.parquet`` with a column ``source``
     and, if you like, ``id``, ``recorded_at``, ``fps`` and columns of metadata. Relative paths in a list count from the
-    list's folder. Files that are named need not exist: they become failed rows later.
+    list's folder. Files that are named need not exist: they become failed rows later. A :class:`VideoRequest` stands
+    for itself.
 
     :raises ConfigError: a folder, glob or list holds nothing, a list is wrong, two lists say different things of one
         video or give one name to two, or nothing was given at all.
     """
     found: dict[str, tuple[VideoRequest, str]] = {}
     names: dict[str, str] = {}
-    for request, where in (pair for source in sources for pair in _expand(str(source))):
+    for request, where in (pair for source in sources for pair in _expand(source)):
         before, before_where = found.get(request.source, (VideoRequest(request.source), ""))
         found[request.source] = (_both(before, request, before_where, where), where or before_where)
         if request.name and names.setdefault(request.name, request.source) != request.source:
@@ -106,8 +107,12 @@ def _both(before: VideoRequest, after: VideoRequest, before_where: str, where: s
     return before if after == nothing else after
 
 
-def _expand(source: str) -> Iterator[tuple[VideoRequest, str]]:
+def _expand(given: str | Path | VideoRequest) -> Iterator[tuple[VideoRequest, str]]:
     """Requests with the place of a list that each comes from, empty for none."""
+    if isinstance(given, VideoRequest):
+        yield given, ""
+        return
+    source = str(given)
     if not is_list(source) or _is_local_folder(source):
         yield from ((VideoRequest(video), "") for video in _videos(source))
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ServiceConfig(BaseModel):
@@ -46,12 +46,39 @@ class ServiceConfig(BaseModel):
     """Questions that wait when all replicas are full. More are refused with 503 and ``Retry-After``: at some seconds
     an answer, whoever came later would give up before the turn came."""
 
+    api_keys: str | None = None
+    """A file of ``videox2l keys``. Requests then need one of its keys; it is read again when it changes."""
+    without_keys: bool = False
+    """Serve whoever can reach the service. One of these two has to be said, so that none is open by an oversight."""
+    loopback_only: bool = False
+    """The service listens on this machine's own address: requests that were addressed to another host, as a web page
+    can make a browser send them (DNS rebinding), are refused."""
+    allow_origin: tuple[str, ...] = ()
+    """Web pages of these origins may use the service from a browser (CORS); ``*`` for all."""
+    allow_delete: bool = False
+    """Without keys: whether videos may be deleted. With keys, each says so itself."""
+    ingest_from: tuple[str, ...] = ()
+    """Folders and URL prefixes that videos may be ingested from over HTTP; none by default."""
+    ingest_device: str | None = None
+    """As ``device`` of an ingest. Default: a GPU if the cluster has one."""
+    max_body_bytes: int = Field(default=4 * 2**20, ge=1024)
+    """Of a request. Four bytes for each character of the longest text that a model's context could hold."""
+
+    autoscale_to: int | None = Field(default=None, ge=1)
+    """Engines under load, from ``replicas`` on; ``None`` keeps their number."""
+
     @property
     def served_name(self) -> str:
         """The model's name in requests and answers."""
         if self.model_name is not None:
             return self.model_name
         return Path(self.model).name if Path(self.model).is_absolute() else self.model
+
+    @model_validator(mode="after")
+    def _autoscales_upwards(self) -> ServiceConfig:
+        if self.autoscale_to is not None and self.autoscale_to < self.replicas:
+            raise ValueError(f"autoscale_to ({self.autoscale_to}) must not be below replicas ({self.replicas})")
+        return self
 
     @property
     def device(self) -> str:

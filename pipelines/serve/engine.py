@@ -27,6 +27,33 @@ _FRESH_S = 10.0
 
 
 @dataclass(frozen=True)
+class CacheStats:
+    """One tier of a cache: bytes in it, and how often what was wanted was there or not."""
+
+    bytes: int
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """What an engine holds and does, for ``/metrics``. Counts are since it started.
+
+    ``caches``: ``video`` (prompts and high KVs), ``low_memory`` and ``low_disk`` (low KVs as stored), ``mixed`` (mixed
+    KVs) and ``conversation`` (KVs of earlier turns). ``running`` questions hold a slot of the model, ``waiting`` ones
+    fetch or wait for one.
+    """
+
+    resident_videos: int
+    resident_bytes: int
+    caches: dict[str, CacheStats]
+    running: int
+    waiting: int
+    questions: int
+    tokens_generated: int
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What the ingress tells about the model."""
 
@@ -43,11 +70,25 @@ class Engine:
         self._fetch = BackgroundFetch(Fetcher(self._archive.storage))
         self._videos = ResidentCache(self._open, resident_size, config.resident_bytes)
         self._checked: dict[str, float] = {}
+        self._running = self._questions = self._tokens = 0
         self._threads = ThreadPoolExecutor(config.concurrency, thread_name_prefix="answer")
 
     async def info(self) -> EngineInfo:
         """Answers as soon as the model is loaded."""
         return EngineInfo(self._model.identity.fingerprint, self._model.context_length)
+
+    async def stats(self) -> EngineStats:
+        """What it holds and does now."""
+        videos = self._videos.stats()
+        return EngineStats(
+            resident_videos=videos.values,
+            resident_bytes=videos.bytes,
+            caches={"video": CacheStats(videos.bytes, videos.hits, videos.misses)},
+            running=self._running,
+            waiting=0,
+            questions=self._questions,
+            tokens_generated=self._tokens,
+        )
 
     async def answer(self, question: Question) -> AsyncIterator[Event | VideoX2LError]:
         """Pieces of text and, last, the :class:`Answer`. ``question.video`` is an id.
@@ -65,18 +106,29 @@ class Engine:
 
     def _answer(self, question: Question, arrived: float) -> Generator[Event, None, None]:
         started = time.perf_counter()
+        self._questions += 1
+        self._running += 1
         try:
             video = self._current(question.video)
             opened = time.perf_counter()
             answer: list[Answer] = []
             events = stream_answer(
-                self._model, video, question.text, question.selection, question.generation, question.time_range
+                self._model,
+                video,
+                question.text,
+                question.selection,
+                question.generation,
+                question.time_range,
+                question.history,
             )
-            yield from batched(_texts(events, answer))
+            yield from batched(_deltas(events, answer))
         except CorruptDataError:
             # Perhaps it was ingested anew under our hands: the next question looks at the archive again.
             self._videos.discard(question.video)
             raise
+        finally:
+            self._running -= 1
+        self._tokens += answer[0].receipt.answer_tokens
         if lost_low(video, answer[0]):
             self._videos.discard(question.video)
         yield with_stages(answer[0], queue=(started - arrived) * 1000, open=(opened - started) * 1000)
@@ -127,10 +179,10 @@ def with_stages(answer: Answer, **milliseconds: float) -> Answer:
     return dataclasses.replace(answer, receipt=receipt)
 
 
-def _texts(events: Iterator[TextDelta | Answer], answer: list[Answer]) -> Iterator[str]:
+def _deltas(events: Iterator[TextDelta | Answer], answer: list[Answer]) -> Iterator[TextDelta]:
     """The pieces of text; the answer goes into ``answer``."""
     for event in events:
         if isinstance(event, Answer):
             answer.append(event)
         else:
-            yield event.text
+            yield event

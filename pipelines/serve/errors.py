@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from starlette.exceptions import HTTPException
 
-from pipelines.serve.schema import ErrorBody, ErrorResponse
+from pipelines.serve.schema.common import ErrorBody, ErrorResponse
 from videox2l.answering import TimeRangeError
 from videox2l.errors import QuestionError, QuestionTooLongError, VideoNotFoundError, VideoX2LError
 
@@ -42,16 +42,94 @@ _CODES: dict[type[VideoX2LError], str] = {QuestionTooLongError: "context_length_
 class RequestError(VideoX2LError):
     """A request asks for what this service does not do. ``param`` names the field, ``code`` is for programs."""
 
-    def __init__(self, message: str, param: str | None, code: str = "invalid_value") -> None:
+    def __init__(self, message: str, param: str | None = None, code: str = "invalid_value") -> None:
         super().__init__(message)
         self.param = param
         self.code = code
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP headers that belong to the answer."""
+        return {}
 
 
 class ModelNotFoundError(RequestError):
     """Another model than the served one is asked for."""
 
     http_status = 404
+
+
+class JobNotFoundError(RequestError):
+    """No such ingest."""
+
+    http_status = 404
+
+
+class UnauthorizedError(RequestError):
+    """No key, or none that is known."""
+
+    http_status = 401
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="invalid_api_key")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class ForbiddenError(RequestError):
+    """The key is known, and not for this."""
+
+    http_status = 403
+
+    def __init__(self, message: str, param: str | None) -> None:
+        super().__init__(message, param, "permission_denied")
+
+
+class BodyTooLargeError(RequestError):
+    """More than is taken in."""
+
+    http_status = 413
+
+
+class HeadersTooLargeError(RequestError):
+    """More than is taken in."""
+
+    http_status = 431
+
+
+class WrongHostError(RequestError):
+    """The request is addressed to another host than this machine."""
+
+    http_status = 421
+
+
+class RateLimitedError(RequestError):
+    """A key asks more often than it may."""
+
+    http_status = 429
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        super().__init__(f"{message}: try again in {math.ceil(wait_s)} s", code="rate_limit_exceeded")
+        self.wait_s = wait_s
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(max(1, math.ceil(self.wait_s)))}
+
+
+class QueueFullError(RequestError):
+    """More ingests wait than are taken in."""
+
+    http_status = 503
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="overloaded")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(RESTART_AFTER_S)}
 
 
 def error_response(error: Exception) -> JSONResponse:
@@ -64,9 +142,10 @@ def describe(error: Exception) -> tuple[int, ErrorBody, dict[str, str]]:
     """HTTP status, error document and headers for ``error``; logs what is not a user's."""
     error = unwrap(error)
     if isinstance(error, VideoX2LError):
-        if error.http_status >= 500:
+        if error.http_status >= 500 and not isinstance(error, RequestError):
             logger.error("%s: %s", type(error).__name__, error)
-        return error.http_status, _user_error(error), {}
+        headers = error.headers if isinstance(error, RequestError) else {}
+        return error.http_status, _user_error(error), headers
     if isinstance(error, RequestValidationError):
         return 400, _validation_error(error), {}
     if isinstance(error, HTTPException):
@@ -85,9 +164,11 @@ def describe(error: Exception) -> tuple[int, ErrorBody, dict[str, str]]:
 
 
 def unwrap(error: Exception) -> Exception:
-    """The exception an engine raised, out of Ray's wrapping."""
+    """The exception an engine raised, out of Ray's wrapping, or what kept FastAPI from reading a body."""
     while isinstance(error, RayTaskError) and isinstance(error.cause, Exception):
         error = error.cause
+    if isinstance(error, HTTPException) and isinstance(error.__cause__, RequestError):
+        return error.__cause__
     return error
 
 

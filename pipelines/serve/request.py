@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import unquote
 
 from pydantic import BaseModel
 
+from pipelines.serve.dialogue import read_turns
 from pipelines.serve.errors import RequestError
-from pipelines.serve.schema import ChatCompletionRequest, Message, TextPart, VideoPart
-from videox2l.answering import TimeRange
-from videox2l.config import GenerationConfig, SelectionConfig
-
-SCHEME = "videox2l://"
+from pipelines.serve.schema.chat import ChatCompletionRequest, VideoOptions, VideoPart
+from pipelines.serve.video_url import SCHEME, VideoAddress, parse_video_url
+from videox2l.answering import TimeRange, Turn
+from videox2l.config import Budget, GenerationConfig, SelectionConfig
 
 # Fields that leave the answer as it is: bookkeeping of OpenAI's platform, and preferences about speed and price.
 _IGNORED = frozenset(
     "user metadata store service_tier safety_identifier prompt_cache_key prompt_cache_retention "
     "parallel_tool_calls name".split()
 )
-# Values by which a field asks for nothing that is not done anyway.
+# Values by which a field asks for nothing that is not done anyway. Clients send answers back as they came.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "presence_penalty": (0,),
     "frequency_penalty": (0,),
     "logit_bias": ({},),
-    "stop": ([],),
     "tools": ([],),
     "functions": ([],),
+    "tool_calls": ([],),
+    "annotations": ([],),
     "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
@@ -49,22 +47,67 @@ class Question:
     selection: SelectionConfig
     generation: GenerationConfig
     time_range: TimeRange | None = None
+    history: tuple[Turn, ...] = ()
 
 
 def read_question(request: ChatCompletionRequest) -> Question:
     """Raises :class:`RequestError`, :class:`~videox2l.errors.ConfigError` and
     :class:`~videox2l.answering.TimeRangeError`, naming the field."""
     _refuse_unsupported(request)
-    message = _only_user_message(request.messages)
-    limit = request.max_completion_tokens or request.max_tokens
-    limits, defaults = request.videox2l, GenerationConfig()
+    history, text = read_turns(request.messages)
+    address = _address(request)
     return Question(
-        video=_video(request, message),
-        text="\n".join(_texts(message)),
-        selection=SelectionConfig(request.select, request.top_k),
-        generation=GenerationConfig(limit or defaults.max_new_tokens, request.temperature, request.top_p, request.seed),
-        time_range=None if limits is None else TimeRange.parse(limits.start, limits.end),
+        video=address.video,
+        text=text,
+        selection=SelectionConfig(request.select, request.top_k, _budget(request.videox2l)),
+        generation=_generation(request),
+        time_range=_time_range(address, request.videox2l),
+        history=history,
     )
+
+
+def choices_of(question: Question, count: int) -> list[Question]:
+    """``question`` as often as answers to it are wanted. With a seed, each but the first has one derived from it."""
+    seed = question.generation.seed
+    if seed is None:
+        return [question] * count
+    seeds = [seed, *(_derived_seed(seed, number) for number in range(1, count))]
+    return [replace(question, generation=replace(question.generation, seed=each)) for each in seeds]
+
+
+def _derived_seed(seed: int, number: int) -> int:
+    # Not seed + number: whoever asks again with the next seed should not get the same answers, shifted by one.
+    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:7], "big")
+
+
+def _generation(request: ChatCompletionRequest) -> GenerationConfig:
+    if request.top_logprobs is not None and request.top_logprobs > 0 and not request.logprobs:
+        raise RequestError("top_logprobs needs logprobs: true", "top_logprobs")
+    default = GenerationConfig()
+    stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
+    return GenerationConfig(
+        max_new_tokens=request.max_completion_tokens or request.max_tokens or default.max_new_tokens,
+        temperature=default.temperature if request.temperature is None else request.temperature,
+        top_p=default.top_p if request.top_p is None else request.top_p,
+        seed=request.seed,
+        stop=stop,
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+    )
+
+
+def _budget(options: VideoOptions | None) -> Budget:
+    if options is None:
+        return Budget()
+    return Budget(options.max_low_chunks, options.max_bytes, options.max_first_token_ms)
+
+
+def _time_range(address: VideoAddress, options: VideoOptions | None) -> TimeRange | None:
+    limited = options is not None and (options.start is not None or options.end is not None)
+    if limited and address.time_range is not None:
+        raise RequestError("the video's address (#t=) and videox2l both limit the question: use one", "videox2l")
+    if options is None or not limited:
+        return address.time_range
+    return TimeRange.parse(options.start, options.end)
 
 
 def _refuse_unsupported(request: ChatCompletionRequest) -> None:
@@ -92,47 +135,28 @@ def _matters(name: str, value: Any) -> bool:
     return not (value is None or name in _IGNORED or value in _NEUTRAL.get(name, ()))
 
 
-def _only_user_message(messages: list[Message]) -> Message:
-    for message in messages:
-        if message.role in ("system", "developer") and any(text.strip() for text in _texts(message)):
-            raise RequestError(
-                "system messages are not supported: the text in front of a video is part of its stored KVs. "
-                "Put instructions into the question.",
-                param="messages",
-            )
-        if message.role in ("assistant", "tool", "function"):
-            raise RequestError(f"messages of role {message.role!r} are not supported: {_ONE}", param="messages")
-    users = [message for message in messages if message.role == "user"]
-    if len(users) != 1:
-        raise RequestError(f"there are {len(users)} user messages: {_ONE}", param="messages")
-    return users[0]
-
-
-_ONE = "conversations of several turns are not supported yet. Send exactly one user message."
-
-
-def _video(request: ChatCompletionRequest, message: Message) -> str:
-    parts = message.content if isinstance(message.content, list) else []
-    urls = [part.video_url.url for part in parts if isinstance(part, VideoPart)]
-    named = {_strip_scheme(name) for name in [*urls, *([request.video] if request.video is not None else [])]}
-    if len(named) != 1:
-        problem = "the request names no video" if not named else "the request names several videos"
+def _address(request: ChatCompletionRequest) -> VideoAddress:
+    """The one video that all messages and the field ``video`` name, and the part of it that one of them does."""
+    found = list(_addresses(request))
+    videos = {address.video for address in found}
+    parts = {address.time_range for address in found if address.time_range is not None}
+    if len(videos) != 1 or len(parts) > 1:
+        problem = "the request names no video" if not found else "the request names several videos"
+        if len(videos) == 1:
+            problem = "the request names several parts of the video"
         raise RequestError(
             f"{problem}. Name one, in the field `video` or in a content part of type video_url "
             f"({SCHEME}ID); GET /v1/videos lists them.",
             param="video",
-            code="invalid_value" if named else "missing_required_parameter",
+            code="invalid_value" if found else "missing_required_parameter",
         )
-    return named.pop()
+    return VideoAddress(videos.pop(), parts.pop() if parts else None)
 
 
-def _strip_scheme(name: str) -> str:
-    return unquote(name.removeprefix(SCHEME)).rstrip("/") if name.startswith(SCHEME) else name
-
-
-def _texts(message: Message) -> Iterator[str]:
-    if isinstance(message.content, str):
-        yield message.content
-    for part in message.content if isinstance(message.content, list) else ():
-        if isinstance(part, TextPart):
-            yield part.text
+def _addresses(request: ChatCompletionRequest) -> Iterator[VideoAddress]:
+    if request.video is not None:
+        yield parse_video_url(request.video)
+    for message in request.messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            if isinstance(part, VideoPart):
+                yield parse_video_url(part.video_url.url)

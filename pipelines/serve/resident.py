@@ -18,6 +18,16 @@ class _Entry(Generic[V]):
     size: int = 0
 
 
+@dataclass(frozen=True)
+class ResidentStats:
+    """``hits``: how often a value was there, or on its way; ``misses``: loads."""
+
+    values: int
+    bytes: int
+    hits: int
+    misses: int
+
+
 class ResidentCache(Generic[V]):
     """Thread-safe. An evicted value lives on for those who hold it.
 
@@ -29,6 +39,13 @@ class ResidentCache(Generic[V]):
         self._load, self._size, self._budget = load, size, budget
         self._entries: OrderedDict[str, _Entry[V]] = OrderedDict()
         self._lock = threading.Lock()
+        self._hits = self._misses = 0
+
+    def stats(self) -> ResidentStats:
+        """Counts, and what is resident."""
+        with self._lock:
+            total = sum(entry.size for entry in self._entries.values())
+            return ResidentStats(len(self._entries), total, self._hits, self._misses)
 
     def get(self, key: str) -> V:
         """The value of ``key``, loaded where it is not resident. A load that fails is not remembered."""
@@ -37,6 +54,8 @@ class ResidentCache(Generic[V]):
             mine = entry is None
             if entry is None:
                 entry = self._entries[key] = _Entry()
+            self._hits += not mine
+            self._misses += mine
             self._entries.move_to_end(key)
         if mine:
             self._fill(key, entry)

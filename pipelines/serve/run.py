@@ -22,6 +22,7 @@ from ray import serve
 from pipelines.local_ray import connect, named_cluster, start_local
 from pipelines.serve.app import QUIET, build_app
 from pipelines.serve.config import ServiceConfig
+from pipelines.serve.keys import read_keys
 from videox2l.errors import ConfigError, FingerprintMismatchError
 from videox2l.models import load_model
 from videox2l.store import Archive, VideoEntry
@@ -30,6 +31,11 @@ from videox2l.store import Archive, VideoEntry
 OBJECT_STORE_BYTES = 128 * 2**20
 
 LOCAL = "127.0.0.1"
+_OWN_ADDRESSES = frozenset({LOCAL, "localhost", "::1"})
+
+# A prefill worker, and one process that decodes or plans; what the one has decoded and the other not yet taken.
+_INGEST_CPUS = 2
+_INGEST_BYTES = 2**29
 
 APPLICATION = "videox2l"
 """Its name in Serve."""
@@ -54,7 +60,7 @@ def run(archive_url: str, *, host: str = LOCAL, port: int = 8000, block: bool = 
     """Serve ``archive_url`` until Ctrl-C or SIGTERM; with ``block=False``, until :meth:`Service.stop`.
 
     ``settings`` are fields of :class:`ServiceConfig`, such as ``model`` and ``replicas``. ``port`` 0 takes a free one.
-    There is no authentication: bind to another address than this machine's own only behind a proxy that has it.
+    Another address than this machine's own needs ``api_keys``, or ``without_keys=True``.
     Raises :class:`~videox2l.errors.VideoX2LError` for what can be known before Ray starts.
     """
     service = start_service(archive_url, host=host, port=port, **settings)
@@ -82,7 +88,7 @@ def start_service(archive_url: str, *, host: str = LOCAL, port: int = 0, **setti
 
     Uses the Ray of this process or of ``RAY_ADDRESS`` where there is one, else starts one.
     """
-    config = check(ServiceConfig(archive_url=archive_url, **settings))
+    config = check(_guarded(ServiceConfig(archive_url=archive_url, **settings), host))
     port = _bindable(host, port)
     owns_ray = not ray.is_initialized()
     if not owns_ray and serve.status().proxies:
@@ -98,6 +104,18 @@ def start_service(archive_url: str, *, host: str = LOCAL, port: int = 0, **setti
         service.stop()
         raise
     return service
+
+
+def _guarded(config: ServiceConfig, host: str) -> ServiceConfig:
+    """``config`` for ``host``. Raises :class:`ConfigError` where strangers could use it and nobody has allowed that."""
+    if config.api_keys is not None or config.without_keys:
+        return config
+    if host not in _OWN_ADDRESSES:
+        raise ConfigError(
+            f"whoever can reach {host} could use the service. Give it API keys (`videox2l keys add NAME --file KEYS`, "
+            "then --api-keys KEYS), or start it --without-keys if something in front of it keeps strangers out."
+        )
+    return config.model_copy(update={"loopback_only": True})
 
 
 def _deploy(config: ServiceConfig) -> None:
@@ -121,7 +139,21 @@ def check(config: ServiceConfig) -> ServiceConfig:
     name = str(folder.absolute()) if folder.is_dir() else config.model
     model = load_model(name, device="cpu", dtype=config.compute_dtype)
     _check_fit(archive.videos(), model.identity.fingerprint, config)
-    return config.model_copy(update={"archive_url": archive.url, "model": name})
+    paths = {"archive_url": archive.url, "model": name, "ingest_from": tuple(map(_place, config.ingest_from))}
+    if config.api_keys is not None:
+        read_keys(Path(config.api_keys))
+        paths["api_keys"] = str(Path(config.api_keys).absolute())
+    return config.model_copy(update=paths)
+
+
+def _place(text: str) -> str:
+    """A URL prefix as it is, a folder's absolute path."""
+    if "://" in text:
+        return text
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"ingest_from: {text} is no folder on this machine, nor a URL")
+    return str(folder.absolute())
 
 
 def _check_fit(videos: list[VideoEntry], fingerprint: str, config: ServiceConfig) -> None:
@@ -140,8 +172,9 @@ def _start_ray(config: ServiceConfig) -> None:
         connect(address)
     else:
         # Reserve what the replicas ask for even on a smaller machine: they share its cores then.
-        cpus = max(os.cpu_count() or 1, math.ceil(config.replicas * config.cpus_per_replica))
-        start_local(cpus, OBJECT_STORE_BYTES)
+        engines = math.ceil((config.autoscale_to or config.replicas) * config.cpus_per_replica)
+        cpus = max(os.cpu_count() or 1, engines + (_INGEST_CPUS if config.ingest_from else 0))
+        start_local(cpus, OBJECT_STORE_BYTES + (_INGEST_BYTES if config.ingest_from else 0))
 
 
 def _bindable(host: str, port: int) -> int:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from typing import TypeVar
+
+from videox2l.answering import TextDelta
 
 T = TypeVar("T")
 
@@ -51,15 +53,21 @@ async def iterate_in_thread(
         done.cancel()
 
 
-def batched(pieces: Iterable[str]) -> Iterator[str]:
+def batched(pieces: Iterable[TextDelta]) -> Iterator[TextDelta]:
     """The first piece at once, then several joined: at most ``BATCH``, or those of ``LINGER_S``."""
-    waiting: list[str] = []
+    waiting: list[TextDelta] = []
     due = 0.0
     for piece in pieces:
         waiting.append(piece)
         if len(waiting) >= BATCH or time.monotonic() >= due:
-            yield "".join(waiting)
+            yield join(waiting)
             waiting.clear()
             due = time.monotonic() + LINGER_S
     if waiting:
-        yield "".join(waiting)
+        yield join(waiting)
+
+
+def join(deltas: Sequence[TextDelta]) -> TextDelta:
+    """One piece of several."""
+    text = "".join(delta.text for delta in deltas)
+    return TextDelta(text, tuple(token for delta in deltas for token in delta.logprobs))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pipelines.serve.errors import RequestError, describe
-from pipelines.serve.request import Question, read_question
-from pipelines.serve.schema import ChatCompletionRequest
-from videox2l.answering import TimeRange, TimeRangeError
-from videox2l.config import GenerationConfig, SelectionConfig
+from pipelines.serve.request import Question, choices_of, read_question
+from pipelines.serve.schema.chat import ChatCompletionRequest
+from videox2l.answering import TimeRange, TimeRangeError, Turn
+from videox2l.config import Budget, GenerationConfig, SelectionConfig
 
 USER = {"role": "user", "content": "What happens?"}
 
@@ -31,10 +31,54 @@ def test_defaults_are_those_of_the_library() -> None:
 
 def test_every_supported_field_arrives() -> None:
     question = read(
-        select="0,2-3", top_k=5, max_tokens=7, temperature=0.5, top_p=0.9, seed=3, stream=True, stream_options=None
+        select="0,2-3",
+        top_k=5,
+        max_tokens=7,
+        temperature=0.5,
+        top_p=0.9,
+        seed=3,
+        stop=["\n", "END"],
+        logprobs=True,
+        top_logprobs=4,
+        stream=True,
+        stream_options=None,
+        videox2l={"max_low_chunks": 3, "max_bytes": 10_000, "max_first_token_ms": 250},
     )
-    assert question.selection == SelectionConfig("0,2-3", 5)
-    assert question.generation == GenerationConfig(7, 0.5, 0.9, 3)
+    assert question.selection == SelectionConfig("0,2-3", 5, Budget(3, 10_000, 250.0))
+    assert question.generation == GenerationConfig(7, 0.5, 0.9, 3, ("\n", "END"), 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "stop", "logprobs"),
+    [({"stop": "."}, (".",), None), ({"logprobs": True}, (), 0), ({"logprobs": False, "top_logprobs": 0}, (), None)],
+)
+def test_stop_and_logprobs(fields: dict[str, Any], stop: tuple[str, ...], logprobs: int | None) -> None:
+    generation = read(**fields).generation
+    assert (generation.stop, generation.logprobs) == (stop, logprobs)
+
+
+def test_choices_have_seeds_of_their_own() -> None:
+    first, *others = choices_of(read(seed=3), 4)
+    assert first == read(seed=3)
+    seeds = [question.generation.seed for question in others]
+    assert len({3, 4, 5, 6, *seeds}) == 7
+    assert [question.generation.seed for question in choices_of(read(seed=3), 4)] == [3, *seeds]
+    assert choices_of(read(), 2) == [read(), read()]
+
+
+def test_earlier_turns_of_a_conversation() -> None:
+    messages = [
+        {"role": "developer", "content": ""},
+        {"role": "user", "content": [video_part("videox2l://clip.mp4"), {"type": "text", "text": "Who?"}]},
+        # As the official client dumps it.
+        {"role": "assistant", "content": "Ann.", "refusal": None, "annotations": [], "tool_calls": None},
+        {"role": "user", "content": "And"},
+        {"role": "assistant", "content": [{"type": "text", "text": "Bo."}]},
+        USER,
+    ]
+    question = read(video=None, messages=messages)
+    assert question.history == (Turn("Who?", "Ann."), Turn("And", "Bo."))
+    assert (question.video, question.text) == ("clip.mp4", "What happens?")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +92,22 @@ def test_every_supported_field_arrives() -> None:
 )
 def test_a_part_of_the_video(limits: dict[str, Any] | None, time_range: TimeRange | None) -> None:
     assert read(videox2l=limits).time_range == time_range
+
+
+@pytest.mark.parametrize(
+    ("fragment", "time_range"),
+    [
+        ("t=600,1200", TimeRange(600.0, 1200.0)),
+        ("t=npt:10,20.5", TimeRange(10.0, 20.5)),
+        ("t=01:30", TimeRange(90.0)),
+        ("t=,20", TimeRange(None, 20.0)),
+    ],
+)
+def test_a_part_of_the_video_in_its_address(fragment: str, time_range: TimeRange) -> None:
+    address = f"videox2l://a%23b.mp4#{fragment}"
+    question = read(video=None, messages=[{**USER, "content": [video_part(address), {"type": "text", "text": "?"}]}])
+    assert (question.video, question.time_range) == ("a#b.mp4", time_range)
+    assert read(video=address, messages=[{**USER, "content": [video_part("videox2l://a%23b.mp4")]}]).time_range
 
 
 def test_what_is_no_part_of_a_video() -> None:
@@ -84,6 +144,7 @@ def test_the_same_video_may_be_named_twice() -> None:
     "fields",
     [
         {"n": 1},
+        {"temperature": None, "top_p": None, "stream": None},
         {"stop": None},
         {"stop": []},
         {"tools": []},
@@ -101,10 +162,8 @@ def test_fields_that_ask_for_nothing_are_accepted(fields: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     ("fields", "param", "word"),
     [
-        ({"n": 2}, "n", "n."),
-        ({"stop": ["."]}, "stop", "stop"),
         ({"tools": [{"type": "function"}]}, "tools", "tools"),
-        ({"logprobs": True, "top_logprobs": 3}, "logprobs", "logprobs, top_logprobs"),
+        ({"top_logprobs": 3}, "top_logprobs", "logprobs: true"),
         ({"response_format": {"type": "json_object"}}, "response_format", "response_format"),
         ({"topk": 3}, "topk", "spelling"),
         ({"videox2l": {"start": 3}}, "start", "spelling"),
@@ -112,9 +171,14 @@ def test_fields_that_ask_for_nothing_are_accepted(fields: dict[str, Any]) -> Non
         ({"video": None}, "video", "names no video"),
         ({"messages": [{**USER, "content": [video_part("videox2l://b.mp4")]}]}, "video", "several videos"),
         ({"messages": [{"role": "system", "content": "Be brief."}, USER]}, "messages", "system messages"),
-        ({"messages": [USER, {"role": "assistant", "content": "A."}, USER]}, "messages", "several turns"),
-        ({"messages": [USER, USER]}, "messages", "2 user messages"),
-        ({"messages": [{"role": "system", "content": ""}]}, "messages", "0 user messages"),
+        ({"messages": [USER, USER]}, "messages", "'user' where 'assistant' is due"),
+        ({"messages": [{"role": "assistant", "content": "A."}, USER]}, "messages", "'assistant' where 'user' is due"),
+        ({"messages": [USER, {"role": "assistant", "content": "A."}]}, "messages", "end with a question"),
+        ({"messages": [USER, {"role": "tool", "content": "A."}]}, "messages", "no tools"),
+        ({"messages": [{"role": "system", "content": ""}]}, "messages", "no user message"),
+        ({"video": "videox2l://clip.mp4#chapter"}, "video", "#chapter is not understood"),
+        ({"video": "videox2l://#t=1"}, "video", "names no video"),
+        ({"video": "videox2l://clip.mp4#t=1", "videox2l": {"from": 3}}, "videox2l", "use one"),
     ],
 )
 def test_what_would_change_the_answer_is_refused_by_name(fields: dict[str, Any], param: str, word: str) -> None:

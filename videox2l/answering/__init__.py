@@ -1,6 +1,16 @@
 """From a question and an archive to an answer with its evidence."""
 
-from videox2l.answering.answer import Answer, Covered, DegradedSpan, Receipt, RecordedAt, Span, TextDelta
+from videox2l.answering.answer import (
+    Answer,
+    Covered,
+    DegradedSpan,
+    Receipt,
+    RecordedAt,
+    Span,
+    TextDelta,
+    TokenLogprob,
+    Turn,
+)
 from videox2l.answering.ask import ask, stream_answer
 from videox2l.answering.resident import ResidentVideo
 from videox2l.answering.time_range import TimeRange, TimeRangeError
@@ -16,6 +26,8 @@ __all__ = [
     "TextDelta",
     "TimeRange",
     "TimeRangeError",
+    "TokenLogprob",
+    "Turn",
     "ask",
     "stream_answer",
 ]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from videox2l.answering import evidence
-from videox2l.answering.answer import Answer, FinishReason, Receipt, TextDelta
-from videox2l.answering.decode import TextStream, generate
+from videox2l.answering.answer import Answer, FinishReason, Receipt, TextDelta, Turn
+from videox2l.answering.decode import generate
+from videox2l.answering.dialogue import fit_context, tokenize
 from videox2l.answering.memory import build_memory
 from videox2l.answering.resident import ResidentVideo
 from videox2l.answering.stopwatch import Stopwatch
+from videox2l.answering.text import AnswerText
 from videox2l.answering.time_range import TimeRange
 from videox2l.config import GenerationConfig, SelectionConfig
-from videox2l.errors import QuestionError, QuestionTooLongError
-from videox2l.kv import MixedKV
 from videox2l.models import KVCompressibleModel
 from videox2l.models.cache import to_cache
 
@@ -25,9 +25,10 @@ def ask(
     selection: SelectionConfig | None = None,
     generation: GenerationConfig | None = None,
     time_range: TimeRange | None = None,
+    history: Sequence[Turn] = (),
 ) -> Answer:
     """Answer one question about one video; see :func:`stream_answer`."""
-    *_, answer = stream_answer(model, video, question, selection, generation, time_range)
+    *_, answer = stream_answer(model, video, question, selection, generation, time_range, history)
     assert isinstance(answer, Answer)
     return answer
 
@@ -39,37 +40,54 @@ def stream_answer(
     selection: SelectionConfig | None = None,
     generation: GenerationConfig | None = None,
     time_range: TimeRange | None = None,
+    history: Sequence[Turn] = (),
 ) -> Iterator[TextDelta | Answer]:
     """Yield the answer's text piece by piece and, last, the complete :class:`Answer` with its evidence.
 
     With ``time_range`` the memory holds only the chunks that overlap it. Chosen chunks whose low KVs are damaged, lost
-    or removed are answered from their high KVs, and the answer says which.
+    or removed are answered from their high KVs, and the answer says which. ``history``: earlier turns of the
+    conversation, which the question may refer to; they are run behind the new question's memory.
 
-    Raises :class:`QuestionError` for an empty question, :class:`~videox2l.answering.TimeRangeError` where the video has
-    nothing in the range, :class:`QuestionTooLongError` where question and re-loaded KVs leave no room in the model's
+    Raises :class:`~videox2l.errors.QuestionError` for an empty question,
+    :class:`~videox2l.answering.TimeRangeError` where the video has nothing in the range,
+    :class:`~videox2l.errors.QuestionTooLongError` where question and re-loaded KVs leave no room in the model's
     context, and the archive's errors; all before the first piece.
     """
     selection, generation = selection or SelectionConfig(), generation or GenerationConfig()
     watch, bytes_read = Stopwatch(), {"prompt": 0, "high": 0, "low": 0}
-    ids = question_ids(model, question)
+    dialogue = tokenize(model, question, history)
     chunks = tuple(range(video.chunks)) if time_range is None else time_range.chunks(video.manifest)
-    memory = build_memory(model, video, ids, selection, chunks, watch, bytes_read)
-    generation = fit_context(model, memory.mixed, ids, generation)
-    text, tokens = TextStream(model.tokenizer), 0
-    for token in generate(model.decoder, ids, to_cache(memory.mixed), generation, model.stop_ids):
-        if tokens == 0:
+    memory = build_memory(model, video, dialogue, selection, chunks, watch, bytes_read)
+    generation = fit_context(model, memory.mixed.tokens, dialogue, generation)
+    text = AnswerText(model.tokenizer, generation)
+    for pick in generate(model.decoder, dialogue.ids, to_cache(memory.mixed), generation, model.stop_ids):
+        if text.tokens == 0:
             watch.lap("question")
             watch.since_start("first_token")
-        tokens += 1
-        if piece := text.push(token):
-            yield TextDelta(piece)
-    if piece := text.finish():
-        yield TextDelta(piece)
-    watch.lap("decode" if tokens else "question")
+        if delta := text.push(pick):
+            yield delta
+        if text.stopped:
+            break
+    if delta := text.finish():
+        yield delta
+    watch.lap("decode" if text.tokens else "question")
     watch.since_start("total")
-    finish: FinishReason = "length" if tokens == generation.max_new_tokens else "stop"
+    reached_limit = text.tokens == generation.max_new_tokens and not text.stopped
+    finish: FinishReason = "length" if reached_limit else "stop"
     used = evidence.used_bytes(video, memory)
-    receipt = Receipt(bytes_read, used, watch.milliseconds, memory.mixed.tokens, len(ids), tokens)
+    receipt = Receipt(
+        bytes_read=bytes_read,
+        bytes_from={
+            level: {"memory": max(0, size - bytes_read[level]), "disk": 0, "storage": bytes_read[level]}
+            for level, size in used.items()
+        },
+        bytes_used=used,
+        cache={"video": not bytes_read["prompt"] + bytes_read["high"], "memory": False, "conversation": False},
+        milliseconds=watch.milliseconds,
+        memory_tokens=memory.mixed.tokens,
+        question_tokens=len(dialogue.ids),
+        answer_tokens=text.tokens,
+    )
     yield Answer(
         text=text.text,
         finish_reason=finish,
@@ -82,32 +100,5 @@ def stream_answer(
         covered=evidence.covered(video, memory),
         scores=memory.scores,
         receipt=receipt,
+        logprobs=None if text.logprobs is None else tuple(text.logprobs),
     )
-
-
-def question_ids(model: KVCompressibleModel, question: str) -> list[int]:
-    """The question's tokens. Raises for an empty question and for one that alone exceeds the context."""
-    if not question.strip():
-        raise QuestionError("the question is empty: ask something about the video")
-    ids = model.question_ids(question)
-    if len(ids) >= model.context_length:
-        raise QuestionTooLongError(
-            f"the question has {len(ids)} tokens, the model's context is {model.context_length}: shorten it"
-        )
-    return ids
-
-
-def fit_context(
-    model: KVCompressibleModel, memory: MixedKV, ids: list[int], generation: GenerationConfig
-) -> GenerationConfig:
-    """Shorten the answer's limit to what the context leaves; raises :class:`QuestionTooLongError` where that is 0."""
-    room = model.context_length - memory.tokens - len(ids)
-    if room < 1:
-        raise QuestionTooLongError(
-            f"question ({len(ids)} tokens) and re-loaded KVs ({memory.tokens}) exceed the model's context of "
-            f"{model.context_length}: shorten the question, re-load fewer chunks (--top-k, --select) or ask about a "
-            "shorter part of the video (--from, --to)"
-        )
-    if generation.max_new_tokens <= room:
-        return generation
-    return GenerationConfig(room, generation.temperature, generation.top_p, generation.seed)

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from videox2l.answering.dialogue import Dialogue
 from videox2l.answering.resident import ResidentVideo
 from videox2l.answering.stopwatch import Stopwatch
 from videox2l.config import SelectionConfig
@@ -43,13 +44,13 @@ class Memory:
 def build_memory(
     model: KVCompressibleModel,
     video: ResidentVideo,
-    ids: list[int],
+    dialogue: Dialogue,
     selection: SelectionConfig,
     chunks: Sequence[int],
     watch: Stopwatch,
     bytes_read: dict[str, int],
 ) -> Memory:
-    """Select among ``chunks`` for the question ``ids`` and mix the memory of them.
+    """Select among ``chunks`` for the question of ``dialogue`` and mix the memory of them.
 
     High KVs that neither a scorer nor the memory needs are not fetched. Raises
     :class:`~videox2l.errors.ConfigError` for a selection that ``chunks`` do not hold, and the archive's errors.
@@ -60,20 +61,22 @@ def build_memory(
     if needs_scores(selection):
         high = video.high(chunks, bytes_read)
         watch.lap("load")
-        context = QuestionContext(model, ids, _mix(model, prompt, high))
-    chosen = select(selection, video.chunks, context, chunks)
+        context = QuestionContext(model, dialogue.ids, _mix(model, prompt, high), len(dialogue.history))
+    low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)]
+    chosen = select(selection, video.chunks, context, chunks, low_bytes)
     watch.lap("select")
     low = video.low(chosen.chunks, bytes_read)
     watch.lap("fetch_low")
+    missing = {**chosen.beyond_budget, **low.missing}
     detailed = [chunk for chunk in chosen.chunks if chunk in low.found]
     if context is not None and not detailed:
-        return Memory(context.memory, chunks, detailed, low.missing, chosen.scores)
+        return Memory(context.memory, chunks, detailed, missing, chosen.scores)
     rest = [chunk for chunk in chunks if chunk not in low.found]
     parts = {**low.found, **dict(zip(rest, video.high(rest, bytes_read), strict=True))}
     watch.lap("load")
     mixed = _mix(model, prompt, [parts[chunk] for chunk in chunks])
     watch.lap("mix")
-    return Memory(mixed, chunks, detailed, low.missing, chosen.scores)
+    return Memory(mixed, chunks, detailed, missing, chosen.scores)
 
 
 @torch.inference_mode()

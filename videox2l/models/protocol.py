@@ -122,8 +122,14 @@ class KVCompressibleModel(Protocol):
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines of ``count`` positions from ``start`` on, each [T, D]."""
 
-    def question_ids(self, question: str) -> list[int]:
-        """Token ids of a question behind the video. Control tokens written in it are plain text."""
+    def question_ids(self, question: str, *, follow_up: bool = False) -> list[int]:
+        """Token ids of a question behind the video, or behind an earlier answer (``follow_up``).
+
+        Control tokens written in it are plain text.
+        """
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Token ids of an earlier answer and of the end of its turn. Control tokens written in it are plain text."""
 
     def queries(self, layer: int, hidden_TN: torch.Tensor, start: int) -> torch.Tensor:
         """Rotated queries ``[Q, T, D]`` of ``layer`` for the hidden states that enter it at positions ``start`` …"""

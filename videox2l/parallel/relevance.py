@@ -29,7 +29,7 @@ def score_over_ranks(context: QuestionContext) -> list[float]:
     for layer, group in itertools.groupby(range(len(heads)), key=lambda row: heads[row][0]):
         rows = [row for row in group if heads[row][1] in mine]
         if rows:
-            queries_QTD = model.queries(layer, hidden_states[layer][0], memory.tokens)
+            queries_QTD = model.queries(layer, hidden_states[layer][0], memory.tokens)[:, context.history_tokens :]
             local = [heads[row][1] - mine.start for row in rows]
             weights_QTM = attention_weights(queries_QTD, local, memory.keys_LHTD[layer])
             scores_QC[rows] = chunk_scores(weights_QTM, memory, how)

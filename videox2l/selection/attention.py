@@ -29,7 +29,7 @@ def score_by_attention(context: QuestionContext) -> list[float]:
     hidden_states = decoder(ids_BT, past_key_values=to_cache(memory), output_hidden_states=True).hidden_states
     scores = []
     for layer, layer_heads in itertools.groupby(sorted(how.heads), key=lambda pair: pair[0]):
-        queries_QTD = model.queries(layer, hidden_states[layer][0], memory.tokens)
+        queries_QTD = model.queries(layer, hidden_states[layer][0], memory.tokens)[:, context.history_tokens :]
         weights_QTM = attention_weights(queries_QTD, [head for _, head in layer_heads], memory.keys_LHTD[layer])
         scores.append(chunk_scores(weights_QTM, memory, how))
     return torch.cat(scores).mean(0).tolist()

@@ -11,11 +11,16 @@ from videox2l.models import KVCompressibleModel
 
 @dataclass(frozen=True)
 class QuestionContext:
-    """A question in front of a video's gist: ``memory`` is the mix of every chunk's high KVs."""
+    """A question in front of a video's gist: ``memory`` is the mix of every chunk's high KVs.
+
+    Of ``question_ids`` the first ``history_tokens`` are earlier turns: they say what a follow-up is about, but are not
+    what is asked.
+    """
 
     model: KVCompressibleModel
     question_ids: list[int]
     memory: MixedKV
+    history_tokens: int = 0
 
     @property
     def chunks(self) -> int:

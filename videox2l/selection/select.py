@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from videox2l.config import SelectionConfig
+from videox2l.config import Budget, SelectionConfig
 from videox2l.errors import ConfigError
 from videox2l.selection.attention import score_by_attention
 from videox2l.selection.random import score_randomly
@@ -20,11 +20,13 @@ SCORERS: dict[str, Scorer] = {"attention": score_by_attention, "random": score_r
 class Selection:
     """Chunk indices to re-load, in time order, and every chunk's score where a scorer was asked.
 
-    Chunks that were not to be chosen from have the score ``None``.
+    Chunks that were not to be chosen from have the score ``None``. ``beyond_budget``: chunks that were chosen and
+    exceed the budget, and which limit it was.
     """
 
     chunks: tuple[int, ...]
     scores: tuple[float | None, ...] | None = None
+    beyond_budget: Mapping[int, str] = field(default_factory=dict)
 
 
 def needs_scores(config: SelectionConfig) -> bool:
@@ -33,17 +35,23 @@ def needs_scores(config: SelectionConfig) -> bool:
 
 
 def select(
-    config: SelectionConfig, chunks: int, context: QuestionContext | None, within: Sequence[int] | None = None
+    config: SelectionConfig,
+    chunks: int,
+    context: QuestionContext | None,
+    within: Sequence[int] | None = None,
+    low_bytes: Sequence[int] | None = None,
 ) -> Selection:
     """Choose among the ``chunks`` chunks of a video, or only among those ``within``, which are in time order.
 
-    ``context`` is needed where :func:`needs_scores` says so; its memory holds what is to be chosen from.
+    ``context`` is needed where :func:`needs_scores` says so; its memory holds what is to be chosen from. ``low_bytes``:
+    the size of each chunk's low KVs, for a budget of bytes. What is beyond the budget is left out: the lowest scores,
+    without scores the latest chunks.
 
     Raises :class:`ConfigError` for a chunk that the video does not have or that is not to be chosen from.
     """
     candidates = range(chunks) if within is None else within
     if config.select == "all":
-        return Selection(tuple(candidates))
+        return _within_budget(config.budget, candidates, None, low_bytes)
     if config.select == "none":
         return Selection(())
     if config.select in SCORERS:
@@ -51,8 +59,28 @@ def select(
             raise ValueError(f"selection {config.select!r} needs the question")
         scores = dict(zip(candidates, SCORERS[config.select](context), strict=True))
         best = sorted(candidates, key=lambda index: (-scores[index], index))[: config.top_k]
-        return Selection(tuple(sorted(best)), tuple(scores.get(index) for index in range(chunks)))
-    return Selection(_named(config.select, chunks, candidates))
+        every = tuple(scores.get(index) for index in range(chunks))
+        return _within_budget(config.budget, best, every, low_bytes)
+    return _within_budget(config.budget, _named(config.select, chunks, candidates), None, low_bytes)
+
+
+def _within_budget(
+    budget: Budget, best: Sequence[int], scores: tuple[float | None, ...] | None, low_bytes: Sequence[int] | None
+) -> Selection:
+    """Of the chunks ``best``, best first, as many as the budget allows; a chunk too large may leave room for others."""
+    taken: list[int] = []
+    beyond: dict[int, str] = {}
+    total = 0
+    for index in best:
+        size = low_bytes[index] if low_bytes is not None else 0
+        if budget.max_low_chunks is not None and len(taken) >= budget.max_low_chunks:
+            beyond[index] = f"beyond the question's budget: max_low_chunks is {budget.max_low_chunks}"
+        elif budget.max_bytes is not None and total + size > budget.max_bytes:
+            beyond[index] = f"beyond the question's budget: {size} more bytes exceed max_bytes, {budget.max_bytes}"
+        else:
+            taken.append(index)
+            total += size
+    return Selection(tuple(sorted(taken)), scores, beyond)
 
 
 def _named(text: str, chunks: int, candidates: Sequence[int]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from tests.archives import random_index
 from tests.unit.answering.by_hand import assert_equal, mixed, recorded
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, ask, load_model
 from videox2l.answering import RecordedAt, TimeRange, TimeRangeError
+from videox2l.answering.dialogue import tokenize
 from videox2l.answering.memory import Memory, build_memory
 from videox2l.answering.stopwatch import Stopwatch
 from videox2l.errors import ConfigError
@@ -106,8 +107,8 @@ def build(
     model: KVCompressibleModel, reader: IndexReader, chunks: tuple[int, ...], select: str
 ) -> tuple[Memory, dict[str, int]]:
     read = {"prompt": 0, "high": 0, "low": 0}
-    ids, selection = model.question_ids(QUESTION), SelectionConfig(select, top_k=1)
-    memory = build_memory(model, ResidentVideo(model, reader), ids, selection, chunks, Stopwatch(), read)
+    dialogue, selection = tokenize(model, QUESTION), SelectionConfig(select, top_k=1)
+    memory = build_memory(model, ResidentVideo(model, reader), dialogue, selection, chunks, Stopwatch(), read)
     return memory, read
 
 

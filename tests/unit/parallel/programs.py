@@ -124,7 +124,7 @@ def answer_with(model: KVCompressibleModel, parts: Sequence[KV]) -> tuple[torch.
     ids = model.question_ids(QUESTION)
     logits_TV = model.decoder(torch.tensor([ids]), past_key_values=_cache(model, parts)).logits[0]
     tokens = generate(model.decoder, ids, _cache(model, parts), GenerationConfig(max_new_tokens=12), frozenset())
-    return logits_TV, list(tokens)
+    return logits_TV, [pick.token for pick in tokens]
 
 
 def _cache(model: KVCompressibleModel, parts: Sequence[KV]) -> DynamicCache:

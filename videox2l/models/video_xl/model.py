@@ -21,7 +21,7 @@ from videox2l.models.video_xl.checkpoint import load_config, load_network, weigh
 from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.models.video_xl.prefill import VideoXLPrefill, append_together
-from videox2l.models.video_xl.prompt import prefix_ids, question_ids, stop_ids
+from videox2l.models.video_xl.prompt import answer_ids, prefix_ids, question_ids, stop_ids
 
 
 class VideoXL:
@@ -86,9 +86,13 @@ class VideoXL:
         cos_BTD, sin_BTD = self.network.language_model.model.rotary_emb(like, positions_BT)
         return cos_BTD[0], sin_BTD[0]
 
-    def question_ids(self, question: str) -> list[int]:
-        """Token ids of a question behind the video, up to where the answer begins."""
-        return question_ids(self.tokenizer, question)
+    def question_ids(self, question: str, *, follow_up: bool = False) -> list[int]:
+        """Token ids of a question behind the video, or behind an answer, up to where its own answer begins."""
+        return question_ids(self.tokenizer, question, follow_up=follow_up)
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Token ids of an earlier answer and of the end of its turn."""
+        return answer_ids(self.tokenizer, answer)
 
     def queries(self, layer: int, hidden_TN: torch.Tensor, start: int) -> torch.Tensor:
         """Rotated queries ``[Q, T, D]`` of ``layer`` for the hidden states that enter it."""

@@ -10,25 +10,40 @@ PREFIX = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start
 BEFORE_QUESTION = "\n"
 AFTER_QUESTION = "<|im_end|>\n<|im_start|>assistant\n"
 END_OF_TURN = "<|im_end|>"
+NEXT_TURN = "\n<|im_start|>"
+BEFORE_FOLLOW_UP = "user\n"
 
 
 def prefix_ids(tokenizer: Any) -> list[int]:
     """Token ids in front of the video."""
-    return tokenizer(PREFIX, add_special_tokens=False)["input_ids"]
+    return _control(tokenizer, PREFIX)
 
 
-def question_ids(tokenizer: Any, question: str) -> list[int]:
-    """Token ids of one question behind the video, up to where the answer begins.
+def question_ids(tokenizer: Any, question: str, *, follow_up: bool = False) -> list[int]:
+    """Token ids of a question, up to where the answer begins: right behind the video, or ``follow_up`` of an answer.
 
     ``split_special_tokens`` makes a control token written in the question ordinary text, so that a question can not
     end its own turn or speak for the system.
     """
-    text = BEFORE_QUESTION + question
-    plain = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return plain + tokenizer(AFTER_QUESTION, add_special_tokens=False)["input_ids"]
+    before = _control(tokenizer, NEXT_TURN) if follow_up else []
+    plain = _plain(tokenizer, (BEFORE_FOLLOW_UP if follow_up else BEFORE_QUESTION) + question)
+    return before + plain + _control(tokenizer, AFTER_QUESTION)
+
+
+def answer_ids(tokenizer: Any, answer: str) -> list[int]:
+    """Token ids of an earlier answer and of the end of its turn. Control tokens written in it are ordinary text."""
+    return _plain(tokenizer, answer) + _control(tokenizer, END_OF_TURN)
 
 
 def stop_ids(tokenizer: Any) -> frozenset[int]:
     """Tokens that end an answer: the end of the turn, and the end of text."""
     names = [END_OF_TURN, tokenizer.eos_token]
     return frozenset(tokenizer.convert_tokens_to_ids(name) for name in names if name is not None)
+
+
+def _plain(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+
+def _control(tokenizer: Any, template: str) -> list[int]:
+    return tokenizer(template, add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""Finding the indexes that a command is about."""
+"""Finding the indexes of a video that a user means."""
 
 from __future__ import annotations
 

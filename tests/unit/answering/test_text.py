@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from videox2l.answering.decode import TextStream
+from videox2l.answering.text import TextStream
 from videox2l.models.video_xl.model import VideoXL
 
 

@@ -1,0 +1,57 @@
+"""A conversation as tokens: each earlier turn, then the question."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from videox2l.answering.answer import Turn
+from videox2l.config import GenerationConfig
+from videox2l.errors import QuestionError, QuestionTooLongError
+from videox2l.models import KVCompressibleModel
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Token ids behind a video's memory: those of earlier turns, and of the question up to where its answer begins."""
+
+    history: tuple[int, ...]
+    question: tuple[int, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        return [*self.history, *self.question]
+
+
+def tokenize(model: KVCompressibleModel, question: str, history: Sequence[Turn] = ()) -> Dialogue:
+    """Raises :class:`QuestionError` for an empty question, :class:`QuestionTooLongError` where the context is full."""
+    if not question.strip():
+        raise QuestionError("the question is empty: ask something about the video")
+    ids: list[int] = []
+    for number, turn in enumerate(history):
+        ids += model.question_ids(turn.question, follow_up=number > 0)
+        ids += model.answer_ids(turn.answer)
+    dialogue = Dialogue(tuple(ids), tuple(model.question_ids(question, follow_up=bool(history))))
+    if len(dialogue.ids) >= model.context_length:
+        earlier = f" behind {len(ids)} of earlier turns" if history else ""
+        shorten = "shorten it or begin a new conversation" if history else "shorten it"
+        raise QuestionTooLongError(
+            f"the question has {len(dialogue.question)} tokens{earlier}, the model's context is "
+            f"{model.context_length}: {shorten}"
+        )
+    return dialogue
+
+
+def fit_context(
+    model: KVCompressibleModel, memory_tokens: int, dialogue: Dialogue, generation: GenerationConfig
+) -> GenerationConfig:
+    """Shorten the answer's limit to what the context leaves; raises :class:`QuestionTooLongError` where that is 0."""
+    room = model.context_length - memory_tokens - len(dialogue.ids)
+    if room < 1:
+        raise QuestionTooLongError(
+            f"question ({len(dialogue.ids)} tokens) and re-loaded KVs ({memory_tokens}) exceed the model's context of "
+            f"{model.context_length}: shorten the question, re-load fewer chunks (--top-k, --select) or ask about a "
+            "shorter part of the video (--from, --to)"
+        )
+    return dataclasses.replace(generation, max_new_tokens=min(generation.max_new_tokens, room))
