@@ -102,8 +102,10 @@ class Report:
         }
 
 
-def bench_ingest(settings: IngestSettings, *, videos: int, hours: float | None, progress: Progress) -> Report:
-    """Render ``videos`` clips, or one of ``hours``, and ingest them.
+def bench_ingest(
+    settings: IngestSettings, *, videos: int, hours: float | None, progress: Progress, repeats: int = REPEATS
+) -> Report:
+    """Render ``videos`` clips, each ``repeats`` times as long as its scenes, or one of ``hours``, and ingest them.
 
     :raises VideoX2LError: a video was not ingested.
     """
@@ -113,7 +115,7 @@ def bench_ingest(settings: IngestSettings, *, videos: int, hours: float | None, 
         (base / "decode").mkdir()
         for number in range(1 if hours else videos):
             progress(f"rendering clip {number + 1}")
-            _render(base / "videos" / f"{number:03}.mp4", number, hours)
+            _render(base / "videos" / f"{number:03}.mp4", number, hours, repeats)
         progress("starting Ray")
         with ray_cluster(settings.prefill_actors, settings.cpus_per_actor), MemorySampler() as memory:
             progress("ingesting")
@@ -187,9 +189,9 @@ def _busy(seconds: Mapping[str, float]) -> float:
     return sum(seconds.get(stage, 0.0) for stage in ACTOR_STAGES)
 
 
-def _render(path: Path, number: int, hours: float | None) -> None:
+def _render(path: Path, number: int, hours: float | None, repeats: int) -> None:
     scenes = max(SCENES) if hours else SCENES[number % len(SCENES)]
-    times = max(1, round(hours * 3600 / (scenes * SECONDS_PER_SCENE))) if hours else REPEATS
+    times = max(1, round(hours * 3600 / (scenes * SECONDS_PER_SCENE))) if hours else repeats
     short = path.with_suffix(".short.mp4")
     render(SyntheticClip.from_seed(FIRST_SEED + number, scenes), short)
     repeat(short, path, times)
