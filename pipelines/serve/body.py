@@ -56,9 +56,7 @@ class RequestLimits:
     def _check_headers(self, scope: Scope) -> None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-            raise HeadersTooLargeError(
-                f"the request's headers exceed {MAX_HEADER_BYTES} bytes", code="too_large"
-            )
+            raise HeadersTooLargeError(f"the request's headers exceed {MAX_HEADER_BYTES} bytes", code="too_large")
         for name, value in headers:
             if name == b"content-length" and value.isdigit() and int(value) > self._limit:
                 raise self._too_large()

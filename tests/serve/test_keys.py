@@ -13,7 +13,6 @@ from pipelines.serve.keys import KeyFile, change_keys, digest, find_key, new_key
 from tests.cli.commands import run
 from videox2l.errors import ConfigError
 
-
 Output = pytest.CaptureFixture[str]
 
 
