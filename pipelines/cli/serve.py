@@ -19,6 +19,7 @@ def serve(
         int | None, typer.Option(help="Under load, up to so many copies; `--replicas` is the least.", min=1)
     ] = None,
     gpus_per_replica: Annotated[float, typer.Option(help="0 computes on the CPU; a fraction shares a GPU.", min=0)] = 0,
+    cpus_per_replica: Annotated[float, typer.Option(help="Cores that Ray reserves for each copy.")] = 1,
     dtype: options.Dtype = None,
     api_keys: Annotated[
         str | None,
@@ -60,6 +61,7 @@ def serve(
         "replicas": replicas,
         "autoscale_to": autoscale_to,
         "gpus_per_replica": gpus_per_replica,
+        "cpus_per_replica": cpus_per_replica,
         "dtype": dtype,
         "api_keys": api_keys,
         "without_keys": without_keys,

@@ -79,6 +79,8 @@ def _ingress() -> serve.Deployment:
         max_ongoing_requests=INGRESS_REQUESTS,
         max_queued_requests=INGRESS_REQUESTS,
         graceful_shutdown_timeout_s=DRAIN_S,
+        # The next one is up before this one goes. It takes neither a GPU nor a core, as another engine would.
+        max_surge_percent=100,
         backpressure_config={"status_code": 503, "retry_after_s": RETRY_AFTER_S},
         logging_config=QUIET,
     )

@@ -11,17 +11,17 @@ from ray.serve.schema import ServeDeploySchema
 
 from pipelines.serve.app import build_app
 from pipelines.serve.config import ServiceConfig
-from pipelines.serve.run import APPLICATION
+from pipelines.serve.run import APPLICATION, guarded
 from videox2l.errors import ConfigError
 
 
 def serve_config(archive_url: str, host: str, port: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The file's content. ``settings`` are fields of :class:`ServiceConfig`; what is a default is left out.
 
-    :raises ConfigError: a setting is impossible, or none says who may use the service.
+    :raises ConfigError: a setting is impossible, or strangers could use the service and nobody has allowed that.
     """
     try:
-        config = ServiceConfig(archive_url=archive_url, **settings)
+        config = guarded(ServiceConfig(archive_url=archive_url, **settings), host)
     except ValidationError as error:
         raise ConfigError(str(error)) from error
     build_app(config)

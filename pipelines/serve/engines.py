@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -72,7 +73,10 @@ class Engines:
         raise AssertionError("the last try returns or raises")
 
     async def _once(self, question: Question) -> AsyncIterator[Event]:
-        answering = self._handle.options(stream=True, session_id=question.video).answer.remote(question)
+        ask = self._handle.options(stream=True, session_id=question.video).answer.remote
+        # In a context of its own: Serve would give all calls of one HTTP request the same id, by which its router keeps
+        # those that wait apart, and several choices would wait for ever.
+        answering = contextvars.Context().run(ask, question)
         try:
             async for event in answering:
                 if isinstance(event, VideoX2LError):

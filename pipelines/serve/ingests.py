@@ -22,11 +22,10 @@ from pipelines.serve.errors import JobNotFoundError, QueueFullError
 from pipelines.serve.schema.videos import IngestError, IngestJob, IngestRequest
 from videox2l.config import SamplingConfig
 from videox2l.errors import ArchiveError
-from videox2l.store import Archive
+from videox2l.store import Archive, layout
+from videox2l.store.documents import seal, unseal
 
 logger = logging.getLogger("ray.serve")
-
-FOLDER = "ingests"
 
 # A night's worth of films at some minutes each. What is beyond is better done by `videox2l ingest`.
 MAX_WAITING = 100
@@ -132,7 +131,7 @@ class Ingests:
         finished = [job_id for job_id, kept in self._records.items() if kept.job.finished_at is not None]
         for job_id in finished[: max(0, len(self._records) - MAX_KEPT)]:
             del self._records[job_id]
-            await asyncio.to_thread(self._storage.delete, _path(job_id))
+            await asyncio.to_thread(self._storage.delete, layout.ingest(job_id))
 
     async def _take_up(self) -> None:
         """What was submitted to a service before this one, and, from time to time, what another one has left."""
@@ -214,22 +213,19 @@ class Ingests:
 
     async def _keep(self, record: _Record) -> None:
         record.beat = time.time()
-        document = record.model_dump_json(indent=1).encode()
+        document = seal(record.model_dump(mode="json"))
         try:
-            await asyncio.to_thread(self._storage.write, _path(record.job.id), document)
+            await asyncio.to_thread(self._storage.write, layout.ingest(record.job.id), document)
         except ArchiveError as error:
             # The ingest itself needs the archive, and will say so.
             logger.warning("The state of %s is not kept: %s", record.job.id, error)
 
     def _kept(self) -> list[_Record]:
         found = []
-        for name in self._storage.names(FOLDER):
+        for name in self._storage.names(layout.INGESTS):
+            path = f"{layout.INGESTS}/{name}"
             try:
-                found.append(_Record.model_validate_json(self._storage.read(f"{FOLDER}/{name}")))
+                found.append(_Record.model_validate(unseal(self._storage.read(path), path)))
             except (FileNotFoundError, ValidationError, ArchiveError) as error:
                 logger.warning("An ingest's state cannot be read: %s", error)
         return found
-
-
-def _path(job_id: str) -> str:
-    return f"{FOLDER}/{job_id}.json"

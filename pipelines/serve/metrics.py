@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pipelines.serve.engine import EngineStats
-from pipelines.serve.schema.completion import Evidence, Usage
+from pipelines.serve.schema.completion import Usage
+from videox2l.answering import Answer
 
 PREFIX = "videox2l_serve_"
 
@@ -92,15 +93,14 @@ class ServiceMetrics:
         """One request more or less."""
         self._gauges["requests_running"].inc(change)
 
-    def answered(self, usage: Usage, evidence: Sequence[Evidence], finish_reasons: Sequence[str]) -> None:
-        """Take in a complete answer, with all its choices."""
+    def answered(self, usage: Usage, answers: Sequence[Answer], *, budgeted: bool) -> None:
+        """Take in all choices of a request. ``budgeted``: it asked for less detail itself, so a lack of it is none."""
         self.count("tokens_total", usage.prompt_tokens, kind="prompt")
         self.count("tokens_total", usage.completion_tokens, kind="completion")
-        for reason in finish_reasons:
-            self.count("answers_total", finish_reason=reason)
-        for shown in evidence:
-            self.count("degraded_answers_total", bool(shown.degraded))
-            for level, sources in shown.bytes_from.items():
+        for answer in answers:
+            self.count("answers_total", finish_reason=answer.finish_reason)
+            self.count("degraded_answers_total", bool(answer.degraded) and not budgeted)
+            for level, sources in answer.receipt.bytes_from.items():
                 for source, size in sources.items():
                     self.count("kv_bytes_total", size, level=level, source=source)
 

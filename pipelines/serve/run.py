@@ -64,7 +64,7 @@ def run(archive_url: str, *, host: str = LOCAL, port: int = 8000, block: bool = 
     Raises :class:`~videox2l.errors.VideoX2LError` for what can be known before Ray starts.
     """
     service = start_service(archive_url, host=host, port=port, **settings)
-    typer.echo(_greeting(service, archive_url))
+    typer.echo(_greeting(service, archive_url, with_keys=settings.get("api_keys") is not None))
     if block:
         try:
             _wait_for_signal()
@@ -88,7 +88,7 @@ def start_service(archive_url: str, *, host: str = LOCAL, port: int = 0, **setti
 
     Uses the Ray of this process or of ``RAY_ADDRESS`` where there is one, else starts one.
     """
-    config = check(_guarded(ServiceConfig(archive_url=archive_url, **settings), host))
+    config = check(guarded(ServiceConfig(archive_url=archive_url, **settings), host))
     port = _bindable(host, port)
     owns_ray = not ray.is_initialized()
     if not owns_ray and serve.status().proxies:
@@ -106,7 +106,7 @@ def start_service(archive_url: str, *, host: str = LOCAL, port: int = 0, **setti
     return service
 
 
-def _guarded(config: ServiceConfig, host: str) -> ServiceConfig:
+def guarded(config: ServiceConfig, host: str) -> ServiceConfig:
     """``config`` for ``host``. Raises :class:`ConfigError` where strangers could use it and nobody has allowed that."""
     if config.api_keys is not None or config.without_keys:
         return config
@@ -134,7 +134,9 @@ def check(config: ServiceConfig) -> ServiceConfig:
     Loads the model in this process and lets go of it again: a broken checkpoint is better reported here than from
     inside an actor. Raises :class:`~videox2l.errors.VideoX2LError`.
     """
-    archive = Archive.open(config.archive_url, storage_options=config.storage_options)
+    # Who lets videos be ingested over HTTP may begin with none.
+    create = bool(config.ingest_from)
+    archive = Archive.open(config.archive_url, create=create, storage_options=config.storage_options)
     folder = Path(config.model).expanduser()
     name = str(folder.absolute()) if folder.is_dir() else config.model
     model = load_model(name, device="cpu", dtype=config.compute_dtype)
@@ -200,7 +202,8 @@ def _wait_for_signal() -> None:
             signal.signal(number, handler)
 
 
-def _greeting(service: Service, archive_url: str) -> str:
+def _greeting(service: Service, archive_url: str, *, with_keys: bool) -> str:
+    header = ' -H "Authorization: Bearer $KEY"' if with_keys else ""
     body = {
         "model": service.model,
         "video": "VIDEO",
@@ -208,6 +211,6 @@ def _greeting(service: Service, archive_url: str) -> str:
     }
     return f"""\
 Serving {archive_url} with {service.model} at {service.url}  (interactive documentation: {service.url}/docs)
-Videos: curl {service.url}/v1/videos
-Ask:    curl {service.url}/v1/chat/completions -H 'Content-Type: application/json' -d '{json.dumps(body)}'
+Videos: curl {service.url}/v1/videos{header}
+Ask:    curl {service.url}/v1/chat/completions{header} -H 'Content-Type: application/json' -d '{json.dumps(body)}'
 Stop with Ctrl-C."""

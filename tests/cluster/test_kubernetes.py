@@ -148,8 +148,24 @@ def test_the_service_is_one_that_serve_can_start() -> None:
     assert config.model == SETTINGS["data"]["VIDEOX2L_MODEL"]
     engines = GROUPS["serving", "engines"]
     limits = container(engines)["resources"]["limits"]
-    assert config.replicas * config.gpus_per_replica <= engines["maxReplicas"] * int(limits["nvidia.com/gpu"])
+    assert config.replicas * config.gpus_per_replica == engines["minReplicas"] * int(limits["nvidia.com/gpu"])
+    assert config.autoscale_to is not None
+    assert config.autoscale_to * config.gpus_per_replica == engines["maxReplicas"] * int(limits["nvidia.com/gpu"])
+    assert CLUSTERS["serving"]["enableInTreeAutoscaling"]
     assert config.cpus_per_replica <= int(limits["cpu"])
+
+
+@pytest.mark.parametrize("group", ["head", "engines"])
+def test_the_ingress_finds_its_keys_wherever_it_runs(group: str) -> None:
+    spec = GROUPS["serving", group]
+    [mount] = container(spec)["volumeMounts"]
+    [volume] = spec["template"]["spec"]["volumes"]
+    assert mount["name"] == volume["name"]
+    assert volume["secret"]["secretName"] == "videox2l-keys"
+    application = yaml.safe_load(SERVICE["spec"]["serveConfigV2"])["applications"][0]
+    assert application["args"]["api_keys"] == f"{mount['mountPath']}/keys.json"
+    # Its own metrics are read at the head.
+    assert {"name": "serve", "containerPort": 8000} in container(spec)["ports"]
 
 
 KINDS = {

@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from tests.cli.commands import run
 from tests.cluster.commands import parse, videox2l_commands
 from tests.cluster.files import CLUSTER, PROJECT, document
-from tests.cluster.test_kubernetes import JOB, SHARED
+from tests.cluster.test_kubernetes import JOB, SERVICE, SHARED
 
 README = (CLUSTER / "README.md").read_text()
 LINES = [
@@ -32,6 +33,14 @@ def test_a_wrong_option_is_noticed() -> None:
 
 def test_the_job_runs_what_is_shown() -> None:
     assert JOB["spec"]["entrypoint"] in LINES
+
+
+def test_the_service_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = [line for line in LINES if "--print-config" in line]
+    (arguments,) = videox2l_commands(line)
+    status, printed, _ = run(capsys, *arguments)
+    assert status == 0
+    assert printed == SERVICE["spec"]["serveConfigV2"]
 
 
 def test_files_exist() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.serve import running_service
+from pipelines.serve import ServiceConfig, running_service
 from pipelines.serve.keys import change_keys, new_key
 from tests.archives import random_index
 from tests.checkpoints import write_random_checkpoint
@@ -64,21 +64,28 @@ def make_key(file: Path, name: str, **rights: Any) -> str:
     return text
 
 
+@pytest.fixture(scope="session")
+def service_config(
+    archive: Archive, random_checkpoint: Path, key_file: Path, admin_key: str, sources: Path
+) -> ServiceConfig:
+    return ServiceConfig(
+        archive_url=archive.url,
+        model=str(random_checkpoint),
+        model_name=MODEL,
+        concurrency=CONCURRENCY,
+        max_ongoing_requests=MAX_ONGOING,
+        max_queued_requests=MAX_QUEUED,
+        api_keys=str(key_file),
+        ingest_from=(str(sources),),
+        ingest_device="cpu",
+        allow_origin=("https://app.example",),
+    )
+
+
 @pytest.fixture(scope="package")
-def service(
-    ray_cluster: None, archive: Archive, random_checkpoint: Path, key_file: Path, admin_key: str, sources: Path
-) -> Iterator[str]:
+def service(ray_cluster: None, service_config: ServiceConfig) -> Iterator[str]:
     """The address of a service of ``archive``."""
-    settings: dict[str, Any] = {
-        "concurrency": CONCURRENCY,
-        "max_ongoing_requests": MAX_ONGOING,
-        "max_queued_requests": MAX_QUEUED,
-        "api_keys": str(key_file),
-        "ingest_from": (str(sources),),
-        "ingest_device": "cpu",
-        "allow_origin": ("https://app.example",),
-    }
-    with running_service(archive.url, str(random_checkpoint), model_name=MODEL, **settings) as url:
+    with running_service(**service_config.model_dump(exclude_defaults=True)) as url:
         yield url
 
 

@@ -87,7 +87,7 @@ def test_other_videos_are_not_there(
     assert [video["name"] for video in client.get("/v1/videos").json["data"]] == seen
     hidden = [entry for entry in archive.videos() if entry.name not in seen]
     for entry in archive.videos():
-        for name in (entry.name, entry.video_id, entry.video_id[:8], entry.source):
+        for name in (entry.name, entry.video_id, entry.video_id[:8]):
             asked = client.ask("What happens?", video=name, select="none", max_tokens=1)
             if entry.name in seen:
                 assert asked.status == 200

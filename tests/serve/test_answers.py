@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.serve.client import Client
+from tests.serve.replies import text_of
 from videox2l import Answer, GenerationConfig, ResidentVideo, SelectionConfig, ask
-from videox2l.answering import TimeRange
+from videox2l.answering import TimeRange, Turn
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
 
@@ -31,12 +33,13 @@ class Library:
         top_k: int = 2,
         video: str = "kitchen.mp4",
         time_range: TimeRange | None = None,
+        history: Sequence[Turn] = (),
         **generation: Any,
     ) -> Answer:
         reader = self._archive.open_index(video, model_fingerprint=self._model.identity.fingerprint)
         resident = ResidentVideo(self._model, reader)
         config = GenerationConfig(**{"max_new_tokens": 24, **generation})
-        return ask(self._model, resident, question, SelectionConfig(select, top_k), config, time_range)
+        return ask(self._model, resident, question, SelectionConfig(select, top_k), config, time_range, history)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,8 @@ def test_whole_answer_and_evidence(client: Client, library: Library, select: str
     assert evidence["scores"] == (None if expected.scores is None else pytest.approx(expected.scores))
     assert evidence["bytes_used"] == receipt.bytes_used
     assert evidence["bytes_read"]["low"] == receipt.bytes_read["low"]
+    assert {level: sum(sizes.values()) for level, sizes in evidence["bytes_from"].items()} == evidence["bytes_used"]
+    assert evidence["cache"].keys() == {"video", "memory", "conversation"}
     assert {"queue", "open", "first_token", "total"} <= evidence["milliseconds"].keys()
 
 
@@ -162,6 +167,83 @@ def test_sampling_is_reproducible_by_its_seed(client: Client, library: Library) 
     text = client.ask(QUESTION, max_tokens=24, **sampled).json["choices"][0]["message"]["content"]
     assert text == library(QUESTION, **sampled).text
     assert text != library(QUESTION).text
+
+
+def test_several_choices(client: Client, library: Library) -> None:
+    fields: Any = {"n": 3, "seed": 5, "temperature": 1.5, "max_tokens": 24, "extra_body": {"video": "kitchen.mp4"}}
+    asked: Any = {"model": client.model, "messages": messages(QUESTION)}
+    whole = client.openai.chat.completions.create(**asked, **fields)
+    texts = [choice.message.content or "" for choice in whole.choices]
+    assert [choice.index for choice in whole.choices] == [0, 1, 2]
+    assert texts[0] == library(QUESTION, temperature=1.5, seed=5).text
+    assert len(set(texts)) == 3
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+    assert whole.choices[2].videox2l["spans"] == whole.videox2l["spans"]
+
+    streamed, ends = ["", "", ""], []
+    for chunk in client.openai.chat.completions.create(
+        **asked, **fields, stream=True, stream_options={"include_usage": True}
+    ):
+        for choice in chunk.choices:
+            streamed[choice.index] += choice.delta.content or ""
+            ends += [choice.index] if choice.finish_reason else []
+    assert streamed == texts
+    assert sorted(ends) == [0, 1, 2]
+    assert chunk.usage == whole.usage
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities(client: Client, library: Library, stream: bool) -> None:
+    expected = library(QUESTION, max_new_tokens=5, logprobs=2).logprobs
+    assert expected is not None
+    asked: Any = {"model": client.model, "messages": messages(QUESTION), "extra_body": {"video": "kitchen.mp4"}}
+    reply = client.openai.chat.completions.create(**asked, max_tokens=5, logprobs=True, top_logprobs=2, stream=stream)
+    tokens = [
+        token
+        for document in (reply if stream else [reply])
+        for choice in document.choices
+        for token in (choice.logprobs.content if choice.logprobs else [])
+    ]
+    assert [(token.token, bytes(token.bytes or ())) for token in tokens] == [
+        (token.token, bytes(token.bytes)) for token in expected
+    ]
+    assert [token.logprob for token in tokens] == pytest.approx([token.logprob for token in expected], abs=1e-5)
+    for token, wanted in zip(tokens, expected, strict=True):
+        assert [(top.token, top.logprob) for top in token.top_logprobs] == [
+            (top.token, pytest.approx(top.logprob, abs=1e-5)) for top in wanted.top
+        ]
+
+
+def test_stop_texts(client: Client, library: Library) -> None:
+    text = library(QUESTION).text
+    stop = text[len(text) // 2 :][:3]
+    for stream in (False, True):
+        reply = client.ask(QUESTION, max_tokens=24, stop=["@none@", stop], stream=stream)
+        assert text_of(reply) == text.partition(stop)[0] == library(QUESTION, stop=(stop,)).text
+
+
+def test_a_conversation(client: Client, library: Library) -> None:
+    turns, history = [], ()
+    for question in ("What is shown?", "And then?", "Why?"):
+        asked: Any = [*turns, *messages(question)]
+        reply = client.openai.chat.completions.create(
+            model=client.model, messages=asked, max_tokens=12, extra_body={"video": "kitchen.mp4"}
+        )
+        expected = library(question, max_new_tokens=12, history=history)
+        assert reply.choices[0].message.content == expected.text
+        assert reply.usage.prompt_tokens == expected.receipt.memory_tokens + expected.receipt.question_tokens
+        # As clients do it: the message goes back as it came.
+        turns = [*asked, reply.choices[0].message.model_dump()]
+        history = (*history, Turn(question, expected.text))
+
+
+def test_a_budget(client: Client) -> None:
+    unlimited = client.ask(QUESTION, select="all", max_tokens=2).json["videox2l"]
+    few = client.ask(QUESTION, select="all", videox2l={"max_low_chunks": 2}, max_tokens=2).json["videox2l"]
+    assert (len(unlimited["spans"]), len(few["spans"])) == (5, 2)
+    limit = unlimited["bytes_used"]["low"] // 2
+    small = client.ask(QUESTION, select="all", videox2l={"max_bytes": limit}, max_tokens=2).json["videox2l"]
+    assert 0 < small["bytes_used"]["low"] <= limit
 
 
 def test_control_tokens_in_a_question_are_plain_text(client: Client, library: Library) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -10,8 +11,13 @@ from typing import Any
 
 import pytest
 
+from pipelines.serve.config import ServiceConfig
+from pipelines.serve.ingests import Ingests
+from pipelines.serve.schema.videos import IngestJob
 from tests.serve.client import Client, Reply
 from tests.unit.video.clips import regular, write_numbered_clip
+from videox2l.store import Archive, layout
+from videox2l.store.documents import seal, unseal
 
 
 def submit(client: Client, **fields: Any) -> Reply:
@@ -114,6 +120,40 @@ def test_what_cannot_be_stored_is_refused_at_once(
     reply = submit(client, source=str(clip), **fields)
     assert reply.status == 400, reply.body
     assert param is None or reply.json["error"]["param"].startswith(param.split(".")[0])
+
+
+@pytest.mark.timeout(300)
+def test_one_that_waits_can_be_called_off(client: Client, clip: Path, sources: Path) -> None:
+    (sources / "other.mp4").write_text("not a video")
+    first, second = (submit(client, source=str(sources / name)) for name in ("other.mp4", "clip.mp4"))
+    called_off = client.delete(second.headers["location"]).json
+    assert called_off["status"] == "cancelled"
+    assert finished(client, first.headers["location"])["status"] == "failed"
+    assert client.get(second.headers["location"]).json == called_off
+
+
+@pytest.mark.timeout(300)
+def test_a_service_takes_up_what_another_one_has_left(
+    client: Client, archive: Archive, service_config: ServiceConfig, sources: Path
+) -> None:
+    (sources / "left.mp4").write_text("not a video")
+    left = submit(client, source=str(sources / "left.mp4")).json
+    path = layout.ingest(left["id"])
+    finished(client, f"/v1/ingests/{left['id']}")
+    record = unseal(archive.storage.read(path), path)
+    record |= {"beat": 0.0, "job": left | {"id": "ingest-left", "status": "running"}}
+    archive.storage.write(layout.ingest("ingest-left"), seal(record))
+
+    async def run() -> IngestJob:
+        service = Ingests(service_config)
+        while True:
+            job = await service.get("ingest-left", None)
+            if isinstance(job, IngestJob) and job.finished_at is not None:
+                return job
+            await asyncio.sleep(0.1)
+
+    job = asyncio.run(asyncio.wait_for(run(), 200))
+    assert (job.status, job.error and job.error.type) == ("failed", "UnreadableVideoError")
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -61,6 +61,7 @@ def test_search(client: Client, query: str, expected: list[str]) -> None:
         ("?limit=0", "limit"),
         ("?limit=many", "limit"),
         ("?after=gone", "after"),
+        ("?camera=north", "camera"),
         ("?metadata=camera", "metadata"),
         ("?metadata=a%3D1&metadata=a%3D2", "metadata"),
     ],

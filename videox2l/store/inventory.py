@@ -24,7 +24,8 @@ AttemptKey = tuple[str, str, str]
 class Inventory:
     """What one listing found. ``leftovers``: temporary files of killed writers; ``unknown``: none of ours.
 
-    ``attempts`` hold the ``journals``, too, and the claims beside them. ``reports`` are made of ``runs``, the ledgers.
+    ``attempts`` hold the ``journals``, too, and the claims beside them. ``reports`` are made of ``runs``, the
+    ledgers; the states of ingests that a service was given are among them.
     """
 
     archive: FileInfo | None = None
@@ -112,6 +113,8 @@ def _sort(info: FileInfo, into: Inventory) -> None:
             into.sources.append(info)
         case [layout.RUNS, ledger] if ledger.endswith(".jsonl"):
             into.runs.append(info)
+        case [layout.INGESTS, job] if job.endswith(".json"):
+            into.reports.append(info)
         case [layout.RUNS, report] if report.endswith((".json", ".html")):
             into.reports.append(info)
         case _:

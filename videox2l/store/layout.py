@@ -11,6 +11,7 @@
     sources/<hash of a URL>.json                    what was found at a URL, so that it need not be read again
     quarantine/<video_id>-<index_fp>.json           why ingests leave a video alone
     runs/<run_id>.jsonl                             the ledger of an ingest
+    ingests/<id>.json                               an ingest that was submitted to a service, and what became of it
 
 Every writer has an attempt folder of its own, so writers cannot damage one another's shards; the manifest names the
 attempt that each shard belongs to.
@@ -30,6 +31,7 @@ CATALOG = "catalog"
 MODELS = "models"
 SOURCES = "sources"
 RUNS = "runs"
+INGESTS = "ingests"
 QUARANTINE = "quarantine"
 ATTEMPTS = "attempts"
 MANIFEST = "manifest.json"
@@ -92,6 +94,11 @@ def catalog(video_id: str, index_fp: str) -> str:
 def quarantine(video_id: str, index_fp: str) -> str:
     """Why this index of a video is not tried again."""
     return f"{QUARANTINE}/{video_id}-{index_fp}.json"
+
+
+def ingest(job_id: str) -> str:
+    """An ingest that was submitted to a service."""
+    return f"{INGESTS}/{job_id}.json"
 
 
 def source(url: str) -> str:

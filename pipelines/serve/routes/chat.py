@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from pipelines.serve.access import Access
 from pipelines.serve.backend import Asker, Backend, Service
-from pipelines.serve.completion import Completion, Event, evidence, usage
+from pipelines.serve.completion import Completion, Event, usage
 from pipelines.serve.errors import describe
 from pipelines.serve.request import Question, choices_of, read_question
 from pipelines.serve.routes.route import errors, guarded_router
@@ -60,6 +60,8 @@ class _Asking:
         self._completion = Completion(backend.model)
         self._arrived = time.perf_counter()
         self._began = False
+        budget = questions[0].selection.budget
+        self._budgeted = budget.max_low_chunks is not None or budget.max_bytes is not None
         # Taken now and settled at the end: who leaves before it has used them, for all that is known.
         self._reserved = sum(question.generation.max_new_tokens for question in questions)
         self._charge(self._reserved)
@@ -122,8 +124,7 @@ class _Asking:
 
     def _end(self, answers: Sequence[Answer]) -> None:
         used = usage(answers)
-        reasons = [answer.finish_reason for answer in answers]
-        self._backend.metrics.answered(used, [evidence(answer) for answer in answers], reasons)
+        self._backend.metrics.answered(used, answers, budgeted=self._budgeted)
         self._charge(used.total_tokens - self._reserved)
 
     def _charge(self, tokens: int) -> None:

@@ -12,45 +12,36 @@ from pipelines.indexes import index_ids
 from pipelines.serve.backend import Asker, Service
 from pipelines.serve.errors import RequestError
 from pipelines.serve.routes.route import errors, guarded_router
-from pipelines.serve.schema.common import MAX_VIDEO
-from pipelines.serve.schema.videos import Video, VideoDeleted, VideoDetail, VideoIndex, VideoList
+from pipelines.serve.schema.videos import Video, VideoDeleted, VideoDetail, VideoIndex, VideoList, VideoQuery
 from pipelines.serve.search import VideoSearch
 from videox2l.store import Archive, CatalogRow, VideoEntry
 from videox2l.store.sweep import remove_index
 
 router = guarded_router()
 
-# A page of a listing: some hundred kilobytes with usual metadata.
-_PAGE, _MOST = 100, 1000
-
 
 @router.get("/v1/videos", responses=errors(400, 503))
 async def videos(
     backend: Service,
     access: Asker,
-    limit: Annotated[int, Query(ge=1, le=_MOST, description="videos in a page")] = _PAGE,
-    after: Annotated[str | None, Query(max_length=MAX_VIDEO, description="`last_id` of the page before")] = None,
-    name: Annotated[str | None, Query(max_length=MAX_VIDEO, description="a glob, such as `cam-*.mp4`")] = None,
-    metadata: Annotated[
-        list[str] | None, Query(max_length=32, description="values that a video must have, each `name=value`")
-    ] = None,
+    query: Annotated[VideoQuery, Query()],
 ) -> VideoList:
     """Videos of the archive, by name, a page at a time."""
-    search = VideoSearch.parse(name, metadata or [])
+    search = VideoSearch.parse(query.name, query.metadata)
     fingerprint = (await backend.engines.info()).fingerprint
     found = [video for video in await backend.catalog.videos(access) if search.fits(video)]
     start = 0
-    if after is not None:
+    if query.after is not None:
         ids = [video.video_id for video in found]
-        if after not in ids:
+        if query.after not in ids:
             raise RequestError("no such video in this list any more: begin with its first page", "after")
-        start = ids.index(after) + 1
-    page = found[start : start + limit]
+        start = ids.index(query.after) + 1
+    page = found[start : start + query.limit]
     return VideoList(
         data=[_describe(video, fingerprint) for video in page],
         first_id=page[0].video_id if page else None,
         last_id=page[-1].video_id if page else None,
-        has_more=start + limit < len(found),
+        has_more=start + query.limit < len(found),
     )
 
 

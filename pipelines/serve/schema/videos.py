@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipelines.serve.schema.common import MAX_TIME, VideoName
+from pipelines.serve.schema.common import MAX_TIME, MAX_VIDEO, VideoName
+
+# Videos in a page of a listing: some hundred kilobytes with usual metadata.
+_PAGE, _MOST = 100, 1000
 
 MetadataValue = str | int | float | bool | None
 
@@ -24,6 +27,17 @@ class Video(BaseModel):
     recorded_at: str | None = Field(description="the recording's start by the clock, where it is known")
     metadata: dict[str, Any]
     created: str = Field(description="when it was ingested, UTC")
+
+
+class VideoQuery(BaseModel):
+    """Which videos are listed, and how many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=_PAGE, ge=1, le=_MOST, description="videos in a page")
+    after: str | None = Field(default=None, max_length=MAX_VIDEO, description="`last_id` of the page before")
+    name: str | None = Field(default=None, max_length=MAX_VIDEO, description="a glob, such as `cam-*.mp4`")
+    metadata: list[str] = Field(default=[], max_length=32, description="values it must have, each `name=value`")
 
 
 class VideoList(BaseModel):
