@@ -1,0 +1,71 @@
+"""A stock decoder over several questions at once: their tokens packed one behind another, attention left to the caller.
+
+All of a decoder but its attention treats tokens alike, so tokens of many questions can share its matrix products. How
+each of them looks at its own KVs is up to ``attend``, which transformers' attention interface calls in each layer.
+Without it the decoder's attention is PyTorch's own, to the bit, so that one model can be used both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+_NAME = "videox2l_packed"
+
+
+class Attend(Protocol):
+    """Attention of one layer: of the packed tokens' queries, over whatever each may see."""
+
+    def __call__(
+        self, layer: int, queries_QTD: torch.Tensor, keys_HTD: torch.Tensor, values_HTD: torch.Tensor, scaling: float
+    ) -> torch.Tensor:
+        """``[T, Q, D]``. ``keys_HTD`` (rotated) and ``values_HTD`` are those of the packed tokens themselves."""
+
+
+def enable_packed(decoder: PreTrainedModel) -> None:
+    """Make ``decoder`` fit for :func:`packed_logits`. Nothing else changes."""
+    if decoder.config._attn_implementation != _NAME:
+        decoder.set_attn_implementation(_NAME)
+
+
+def packed_logits(
+    decoder: PreTrainedModel, ids_T: torch.Tensor, positions_T: torch.Tensor, wanted: torch.Tensor, attend: Attend
+) -> torch.Tensor:
+    """Logits ``[len(wanted), vocabulary]`` behind the packed tokens numbered ``wanted``."""
+    # A mask of four dimensions is passed on as it is; without one transformers would build its own.
+    no_mask = torch.empty(1, 1, 1, 1, device=ids_T.device)
+    logits_BTV: torch.Tensor = decoder(
+        ids_T[None],
+        position_ids=positions_T[None],
+        attention_mask=no_mask,
+        use_cache=False,
+        logits_to_keep=wanted,
+        attend=attend,
+    ).logits
+    return logits_BTV[0]
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float | None = None,
+    attend: Attend | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    if attend is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend(layer, query[0], key[0], value[0], scale)[None], None
+
+
+AttentionInterface.register(_NAME, _attention)
+AttentionMaskInterface.register(_NAME, sdpa_mask)
