@@ -15,13 +15,13 @@ its high KVs in memory. Ask with any OpenAI client::
             extra_body={"video": "clip.mp4"},
         )
 
-* ``config.py``: what can be turned. ``app.py``: the deployments as one Serve application. ``run.py``: check, start, wait,
-  stop on this machine; ``cluster_config.py``: the same as a file for a cluster.
+* ``config.py``: what can be turned. ``app.py``: the deployments as one Serve application. ``run.py``: check, start,
+  wait, stop on this machine; ``cluster_config.py``: the same as a file for a cluster.
 * ``ingress.py``, ``engine.py``, ``ingests.py``: the deployments; ``resident.py``, ``threads.py``: the engine's parts.
-* ``api.py``, ``routes/``: the HTTP application; ``schema/``: its documents; ``body.py``: sizes; ``errors.py``: every error
-  as OpenAI's document; ``metrics.py``: numbers.
-* ``request.py``, ``dialogue.py``, ``video_url.py``: from a request to a question; ``engines.py``, ``streams.py``: to the
-  engines and back; ``completion.py``: to OpenAI's documents.
+* ``api.py``, ``routes/``: the HTTP application; ``schema/``: its documents; ``body.py``: sizes; ``errors.py``: every
+  error as OpenAI's document; ``metrics.py``: numbers.
+* ``request.py``, ``dialogue.py``, ``video_url.py``: from a request to a question; ``engines.py``, ``streams.py``: to
+  the engines and back; ``completion.py``: to OpenAI's documents.
 * ``access.py``, ``keys.py``, ``limits.py``, ``sources.py``: who may do what. ``catalog.py``, ``search.py``: the videos.
 """
 
