@@ -86,7 +86,12 @@ def test_a_signal_ends_it_and_leaves_nothing(archive: Archive, random_checkpoint
         found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert found
         assert len(marked(mark)) > 3  # this process, GCS, raylet, workers
-        assert Client(found[0], random_checkpoint.name).ask("What happens?", max_tokens=1).status == 200
+        client = Client(found[0], random_checkpoint.name)
+        assert client.ask("What happens?", max_tokens=1).status == 200
+        # Without keys only this machine is served, and nothing is taken away.
+        assert client.get("/v1/models", Host="evil.example:80").status == 421
+        assert client.get("/v1/models", Host="localhost:80").status == 200
+        assert client.delete("/v1/videos/kitchen.mp4").status == 403
         process.send_signal(number)
         process.communicate(timeout=120)
         assert process.returncode == 0

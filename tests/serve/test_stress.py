@@ -20,10 +20,14 @@ from ray import serve
 
 from pipelines.serve import ServiceConfig, build_app
 from pipelines.serve.run import APPLICATION
+from tests.archives import random_index
 from tests.serve.client import Client, Reply
 from tests.serve.conftest import MAX_ONGOING, MAX_QUEUED
 from tests.serve.replies import events, text_of
 from tests.serve.test_metrics import scrape
+from tests.unit.answering.by_hand import LOSSES
+from videox2l.models import KVCompressibleModel
+from videox2l.store import Archive
 
 QUESTION = "What happens?"
 
@@ -129,6 +133,26 @@ def test_a_thousand_malformed_requests_leave_the_service_as_it_was(client: Clien
     for name in ("questions_total", "resident_videos", "resident_bytes", "engines", "broken_streams_total"):
         assert after[name,] == before[name,], name
     assert text_of(client.ask(QUESTION, max_tokens=20)) == expected
+
+
+@pytest.mark.parametrize("loss", ["a byte changed", "a shard cut short", "a shard lost"])
+def test_a_damaged_shard_costs_detail_only_and_the_answer_says_so(
+    client: Client, archive: Archive, random_model: KVCompressibleModel, loss: str
+) -> None:
+    damage, reason = LOSSES[loss]
+    reader = random_index(archive, random_model, "damaged.mp4", seed=11)
+    try:
+        lost = damage(archive, reader.manifest)
+        for stream in (False, True):
+            reply = client.ask(
+                QUESTION, video=reader.manifest.video.video_id, select="all", max_tokens=4, stream=stream
+            )
+            assert text_of(reply)
+            evidence = events(reply)[-2]["videox2l"] if stream else reply.json["videox2l"]
+            assert {span["chunk"] for span in evidence["degraded"]} == lost
+            assert all(reason in span["reason"] for span in evidence["degraded"])
+    finally:
+        assert client.delete(f"/v1/videos/{reader.manifest.video.video_id}").status == 200
 
 
 @contextmanager
