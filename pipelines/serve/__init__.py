@@ -22,12 +22,8 @@ its high KVs in memory. Ask with any OpenAI client::
   error as OpenAI's document; ``metrics.py``: numbers.
 * ``request.py``, ``dialogue.py``, ``video_url.py``: from a request to a question; ``engines.py``, ``streams.py``: to
   the engines and back; ``completion.py``: to OpenAI's documents.
-<<<<<<< HEAD
 * ``access.py``, ``keys.py``, ``limits.py``, ``sources.py``: who may do what. ``catalog.py``, ``search.py``: the
   videos.
-=======
-* ``access.py``, ``keys.py``, ``limits.py``, ``sources.py``: who may do what. ``catalog.py``, ``search.py``: the videos.
->>>>>>> api
 """
 
 from pipelines.serve.app import build_app

@@ -44,7 +44,7 @@ def test_no_model(archive: Archive) -> None:
 
 def test_another_model_than_the_archives(archive: Archive, tmp_path: Path) -> None:
     stranger = write_random_checkpoint(tmp_path / "stranger", seed=5)
-    with pytest.raises(FingerprintMismatchError, match="none of the 5 videos"):
+    with pytest.raises(FingerprintMismatchError, match=r"none of the \d+ videos"):
         start_service(archive.url, model=str(stranger))
 
 

@@ -14,8 +14,6 @@ from tests.serve.conftest import CAMERA_START
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
 
-NAMES = ["a garden.mp4", "camera.mp4", "foreign.mp4", "kitchen.mp4", "old.mp4"]
-
 
 def listed(client: Client, query: str = "") -> dict[str, Any]:
     reply = client.get(f"/v1/videos{query}")
@@ -29,14 +27,17 @@ def names(page: dict[str, Any]) -> list[str]:
 
 
 def test_pages(client: Client) -> None:
+    every = names(listed(client))
+    assert {"a garden.mp4", "camera.mp4", "foreign.mp4", "kitchen.mp4", "old.mp4"} <= set(every)
+    assert every == sorted(every)
     found, after = [], ""
-    for more in (True, True, False):
+    while len(found) < len(every):
         page = listed(client, f"?limit=2{after}")
-        assert page["has_more"] is more
+        assert page["has_more"] is (len(found) + 2 < len(every))
         assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][-1]["id"])
         found += names(page)
         after = f"&after={page['last_id']}"
-    assert found == NAMES
+    assert found == every
     assert listed(client, f"?limit=2{after}")["data"] == []
 
 
@@ -105,4 +106,4 @@ def test_delete(client: Client, archive: Archive, random_model: KVCompressibleMo
     assert client.delete("/v1/videos/doomed.mp4").status == 404
     assert client.ask("What happens?", video=video_id, max_tokens=1).status == 404
     assert video_id not in {entry.video_id for entry in archive.videos()}
-    assert names(listed(client)) == NAMES
+    assert "doomed.mp4" not in names(listed(client))
