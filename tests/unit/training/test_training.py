@@ -21,6 +21,15 @@ from videox2l.video.synthetic import SECONDS_PER_SCENE
 ONE_SCENE = (Stage("one scene", (1,), {"full": 0.5, "uniform": 0.5}, end=1.0, ratios=(2,)),)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As the bundled model is trained: over several threads, sums may be split differently from one run to the next."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     return train_tokenizer()
