@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -47,9 +48,10 @@ class Engines:
         for attempt in range(1, TRIES + 1):
             begun = False
             try:
-                async for event in self._once(question):
-                    begun = True
-                    yield event
+                async with aclosing(self._once(question)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
             except Exception as error:
                 self._check_retry(error, attempt, begun=begun)
             else:
@@ -62,16 +64,17 @@ class Engines:
         """
         for attempt in range(1, TRIES + 1):
             try:
-                async for event in self._once(question):
-                    on_begin()
-                    if isinstance(event, Answer):
-                        return event
+                async with aclosing(self._once(question)) as events:
+                    async for event in events:
+                        on_begin()
+                        if isinstance(event, Answer):
+                            return event
                 raise RuntimeError("an engine ended without an answer")
             except Exception as error:
                 self._check_retry(error, attempt, begun=False)
         raise AssertionError("the last try returns or raises")
 
-    async def _once(self, question: Question) -> AsyncIterator[Event]:
+    async def _once(self, question: Question) -> AsyncGenerator[Event, None]:
         ask = self._handle.options(stream=True, session_id=question.video).answer.remote
         # In a context of its own: Serve would give all calls of one HTTP request the same id, by which its router keeps
         # those that wait apart, and several choices would wait for ever.
