@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from videox2l.errors import VideoNotFoundError
 from videox2l.store import Archive, VideoEntry, lookup
+
+logger = logging.getLogger("ray.serve")
 
 # New videos are seen, and removed ones are not, after so many seconds.
 _FRESH_S = 10.0
@@ -80,7 +83,7 @@ class Catalog:
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._refresh())
             # Nobody may be waiting for it; the error shows when somebody does.
-            self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._reading.add_done_callback(_note_failure)
         return self._reading
 
     async def _refresh(self) -> list[VideoEntry]:
@@ -90,6 +93,11 @@ class Catalog:
         self._took_s = self._clock() - began
         self._videos = videos
         return videos
+
+
+def _note_failure(reading: asyncio.Task[list[VideoEntry]]) -> None:
+    if not reading.cancelled() and (error := reading.exception()) is not None:
+        logger.warning("The list of videos stays as it was read before: %s", error)
 
 
 def _resolve(name: str, videos: list[VideoEntry]) -> VideoEntry:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from ray.exceptions import RayActorError
@@ -48,9 +48,10 @@ class Engines:
         for attempt in range(1, TRIES + 1):
             begun = False
             try:
-                async for event in self._once(question):
-                    begun = True
-                    yield event
+                async with aclosing(self._once(question)) as events:
+                    async for event in events:
+                        begun = True
+                        yield event
             except Exception as error:
                 self._check_retry(error, attempt, begun=begun)
             else:
@@ -63,16 +64,17 @@ class Engines:
         """
         for attempt in range(1, TRIES + 1):
             try:
-                async for event in self._once(question):
-                    on_begin()
-                    if isinstance(event, Answer):
-                        return event
+                async with aclosing(self._once(question)) as events:
+                    async for event in events:
+                        on_begin()
+                        if isinstance(event, Answer):
+                            return event
                 raise RuntimeError("an engine ended without an answer")
             except Exception as error:
                 self._check_retry(error, attempt, begun=False)
         raise AssertionError("the last try returns or raises")
 
-    async def _once(self, question: Question) -> AsyncIterator[Event]:
+    async def _once(self, question: Question) -> AsyncGenerator[Event, None]:
         ask = self._handle.options(stream=True, session_id=question.video).answer.remote
         # In a context of its own: Serve would give all calls of one HTTP request the same id, by which its router keeps
         # those that wait apart, and several choices would wait for ever.
@@ -99,16 +101,22 @@ class Engines:
         return self._info
 
     async def probe(self) -> EngineInfo:
-        """Asks an engine."""
-        info: EngineInfo = await asyncio.wait_for(self._handle.info.remote(), READY_TIMEOUT_S)
-        return info
+        """From any engine that answers, however many questions wait there. Raises ``TimeoutError`` where none does."""
+        found = [info for info in await self._ask_all("info") if isinstance(info, EngineInfo)]
+        if not found:
+            raise TimeoutError("no engine answers")
+        return found[0]
 
     async def stats(self) -> list[EngineStats]:
         """Of every engine that answers in time."""
-        found: list[Any] = []
+        return [stats for stats in await self._ask_all("stats") if isinstance(stats, EngineStats)]
+
+    async def _ask_all(self, method: str) -> list[Any]:
+        """What all replicas return, or an exception in its place. Such calls take no place from a question."""
         try:
-            response = self._handle.broadcast("stats")
-            found = await response.results_async(timeout_s=READY_TIMEOUT_S, return_exceptions=True)
-        except Exception as error:  # whatever it is, the service's own numbers are still worth having
-            logger.warning("Engines do not tell their numbers: %s", error)
-        return [stats for stats in found if isinstance(stats, EngineStats)]
+            response = self._handle.broadcast(method)
+            found: list[Any] = await response.results_async(timeout_s=READY_TIMEOUT_S, return_exceptions=True)
+        except Exception as error:  # whatever it is: one that is about to go must not hide the others for long
+            logger.warning("Engines do not answer: %s", error)
+            return []
+        return found

@@ -19,7 +19,15 @@ from starlette.exceptions import HTTPException
 
 from pipelines.serve.schema.common import ErrorBody, ErrorResponse
 from videox2l.answering import TimeRangeError
-from videox2l.errors import QuestionError, QuestionTooLongError, VideoNotFoundError, VideoX2LError
+from videox2l.errors import (
+    ArchiveError,
+    ArchiveNotWritableError,
+    QuestionError,
+    QuestionTooLongError,
+    VideoNotFoundError,
+    VideoX2LError,
+)
+from videox2l.store.patience import StorageFailedError
 
 logger = logging.getLogger("ray.serve")
 
@@ -37,6 +45,9 @@ _PARAMS: dict[type[VideoX2LError], str] = {
 }
 # The code by which OpenAI's clients know to shorten a prompt.
 _CODES: dict[type[VideoX2LError], str] = {QuestionTooLongError: "context_length_exceeded"}
+
+# These themselves, not what is derived from them.
+_STORAGE_FAILED: frozenset[type[Exception]] = frozenset({ArchiveError, ArchiveNotWritableError, StorageFailedError})
 
 
 class RequestError(VideoX2LError):
@@ -141,6 +152,9 @@ def error_response(error: Exception) -> JSONResponse:
 def describe(error: Exception) -> tuple[int, ErrorBody, dict[str, str]]:
     """HTTP status, error document and headers for ``error``; logs what is not a user's."""
     error = unwrap(error)
+    if type(error) in _STORAGE_FAILED:
+        logger.error("%s", error)  # it names addresses, which are none of a client's business
+        return _unavailable("the archive's storage does not answer: try again", "storage_unavailable", RESTART_AFTER_S)
     if isinstance(error, VideoX2LError):
         if error.http_status >= 500 and not isinstance(error, RequestError):
             logger.error("%s: %s", type(error).__name__, error)

@@ -136,7 +136,7 @@ class Ingests:
     async def _take_up(self) -> None:
         """What was submitted to a service before this one, and, from time to time, what another one has left."""
         while True:
-            for record in await asyncio.to_thread(self._kept):
+            for record in await self._kept():
                 known = record.job.id in self._records
                 if record.job.finished_at is not None:
                     self._records.setdefault(record.job.id, record)
@@ -220,7 +220,14 @@ class Ingests:
             # The ingest itself needs the archive, and will say so.
             logger.warning("The state of %s is not kept: %s", record.job.id, error)
 
-    def _kept(self) -> list[_Record]:
+    async def _kept(self) -> list[_Record]:
+        try:
+            return await asyncio.to_thread(self._read_all)
+        except ArchiveError as error:
+            logger.warning("What ingests were left is not known: %s", error)
+            return []
+
+    def _read_all(self) -> list[_Record]:
         found = []
         for name in self._storage.names(layout.INGESTS):
             path = f"{layout.INGESTS}/{name}"

@@ -12,6 +12,7 @@ from pipelines.serve.request import Question, choices_of, read_question
 from pipelines.serve.schema.chat import ChatCompletionRequest
 from videox2l.answering import TimeRange, TimeRangeError, Turn
 from videox2l.config import Budget, GenerationConfig, SelectionConfig
+from videox2l.errors import ArchiveError, ArchiveNotWritableError
 
 USER = {"role": "user", "content": "What happens?"}
 
@@ -114,6 +115,14 @@ def test_what_is_no_part_of_a_video() -> None:
     with pytest.raises(TimeRangeError, match="'early' is no time") as caught:
         read(videox2l={"from": "early"})
     assert describe(caught.value)[1].param == "videox2l"
+
+
+@pytest.mark.parametrize("kind", [ArchiveError, ArchiveNotWritableError])
+def test_a_storage_that_fails_is_no_mistake_of_the_client_and_its_address_stays_inside(kind: type[Exception]) -> None:
+    status, body, headers = describe(kind("cannot read s3://secret-bucket/x"))
+    assert (status, body.type, body.code) == (503, "server_error", "storage_unavailable")
+    assert "secret" not in body.message
+    assert int(headers["Retry-After"]) > 0
 
 
 def test_max_completion_tokens_takes_precedence() -> None:

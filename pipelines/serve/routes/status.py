@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from ray.serve.exceptions import BackPressureError
 
 from pipelines.serve.backend import Asker, Service
 from pipelines.serve.routes.route import errors, guarded_router, open_router
@@ -22,10 +21,7 @@ async def healthz() -> Status:
 @probes.get("/readyz", responses=errors(503))
 async def readyz(backend: Service) -> Status:
     """An engine has loaded the model and answers."""
-    try:
-        await backend.engines.probe()
-    except BackPressureError:
-        return Status(status="busy")
+    await backend.engines.probe()
     return Status(status="ready")
 
 
