@@ -144,6 +144,10 @@ def test_a_damaged_shard_costs_detail_only_and_the_answer_says_so(
     reader = random_index(archive, random_model, "damaged.mp4", seed=11)
     try:
         lost = damage(archive, reader.manifest)
+        deadline = time.monotonic() + 20  # the service lists the archive anew every few seconds
+        while client.get(f"/v1/videos/{reader.manifest.video.video_id}").status == 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         for stream in (False, True):
             reply = client.ask(
                 QUESTION, video=reader.manifest.video.video_id, select="all", max_tokens=4, stream=stream
