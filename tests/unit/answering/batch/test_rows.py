@@ -112,12 +112,12 @@ def test_a_full_batch_takes_no_more(model: VideoXL) -> None:
         batch.add(row(memory, [5]))
 
 
-def test_the_simple_path_is_as_before_to_the_bit(random_model: VideoXL) -> None:
-    memory, ids = random_memory(random_model, 30), torch.tensor([random_model.question_ids("Why?")])
+def test_the_simple_path_is_as_before_to_the_bit(packed_model: VideoXL) -> None:
+    memory, ids = random_memory(packed_model, 30), torch.tensor([packed_model.question_ids("Why?")])
     with torch.inference_mode():
-        before = random_model.decoder(ids, past_key_values=to_cache(memory)).logits
-        Batch(random_model, 1, 10)
-        after = random_model.decoder(ids, past_key_values=to_cache(memory)).logits
+        before = packed_model.decoder(ids, past_key_values=to_cache(memory)).logits
+        Batch(packed_model, 1, 10)
+        after = packed_model.decoder(ids, past_key_values=to_cache(memory)).logits
     assert torch.equal(before, after)
 
 
