@@ -37,8 +37,8 @@ class DiskCache:
         self.hits = self.misses = 0
 
     @property
-    def bytes(self) -> int:
-        """In all copies, as far as this process knows."""
+    def total(self) -> int:
+        """Bytes in all copies, as far as this process knows."""
         return (self._bytes or 0) + self._written
 
     def get(self, name: str) -> bytes | None:
@@ -72,7 +72,7 @@ class DiskCache:
             return
         with self._lock:
             self._written += len(data)
-            if self._bytes is None or self._written > _LOOK_AGAIN * self.budget or self.bytes > self.budget:
+            if self._bytes is None or self._written > _LOOK_AGAIN * self.budget or self.total > self.budget:
                 self._evict()
 
     def drop(self, name: str) -> None:

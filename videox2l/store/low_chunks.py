@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Literal
 
 from videox2l.errors import CorruptDataError
 from videox2l.kv import KV
 from videox2l.store.byte_cache import ByteCache, CacheStats
 from videox2l.store.disk_cache import DiskCache
+from videox2l.store.manifest import Manifest
 from videox2l.store.reader import Fetch, shard_missing
 from videox2l.store.reads import ReadPlan, decode_piece, plan_each
-from videox2l.store.manifest import Manifest
 
 Origin = Literal["memory", "disk", "storage"]
 
@@ -49,8 +50,13 @@ class LowChunks:
         """
         started: dict[int, Future[LowChunk]] = {}
         for chunk in chunks:
-            plan = plan_each(manifest, "low", [chunk])
-            name = self._name(manifest, plan)
+            try:
+                plan = plan_each(manifest, "low", [chunk])
+            except CorruptDataError as error:  # removed on purpose
+                started[chunk] = Future()
+                started[chunk].set_exception(error)
+                continue
+            name = self._name(plan)
             if (kv := self._memory.find(name)) is not None:
                 started[chunk] = Future()
                 started[chunk].set_result(LowChunk(kv, "memory"))
@@ -62,7 +68,7 @@ class LowChunks:
         """Of the ``low_memory`` and the ``low_disk`` cache."""
         disk = CacheStats(0, 0, 0, 0)
         if self._disk is not None:
-            disk = CacheStats(0, self._disk.bytes, self._disk.hits, self._disk.misses)
+            disk = CacheStats(0, self._disk.total, self._disk.hits, self._disk.misses)
         return {"low_memory": self._memory.stats(), "low_disk": disk}
 
     def close(self) -> None:
@@ -96,12 +102,14 @@ class LowChunks:
             [data] = self._fetch(plan.ranges)
         except FileNotFoundError as error:
             raise shard_missing(manifest, error) from error
+        if isinstance(data, memoryview) and isinstance(data.obj, mmap):
+            data = bytes(data)  # a view would follow changes of the file after its checksum was taken
         kv = decode_piece(manifest, plan, plan.pieces[0], data)
         if self._disk is not None:
             self._disk.put(name, data)
         return kv
 
-    def _name(self, manifest: Manifest, plan: ReadPlan) -> str:
+    def _name(self, plan: ReadPlan) -> str:
         """Never that of other bytes: it holds their checksum."""
         [piece], [place] = plan.pieces, plan.ranges
         return f"{self._url}\n{place.path}\n{piece.stored.offset}\n{piece.stored.checksum}"

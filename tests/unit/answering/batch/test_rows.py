@@ -133,7 +133,9 @@ def test_another_stock_decoder(model: VideoXL) -> None:
         decoder = LlamaForCausalLM(config).eval()  # type: ignore[assignment]
 
         def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-            cos, sin = self.decoder.model.rotary_emb(torch.empty((), dtype=dtype), torch.arange(start, start + count)[None])
+            cos, sin = self.decoder.model.rotary_emb(
+                torch.empty((), dtype=dtype), torch.arange(start, start + count)[None]
+            )
             return cos[0], sin[0]
 
     other = Other.__new__(Other)
