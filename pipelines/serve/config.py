@@ -35,11 +35,23 @@ class ServiceConfig(BaseModel):
     """0 computes on the CPU; a fraction shares a GPU between replicas."""
     cpus_per_replica: float = Field(default=1, gt=0)
     """Cores Ray reserves; Ray gives torch as many threads."""
-    concurrency: int = Field(default=2, ge=1)
-    """Questions a replica works on at once. 2: one reads from the archive while another computes."""
+    concurrency: int = Field(default=16, ge=1)
+    """Answers a replica decodes together. Each needs room for its KVs beside the model; more share a step's cost."""
     resident_bytes: int = Field(default=4 * 2**30, ge=0)
     """High KVs kept in a replica's memory. 4 GiB hold over 10 hours of video of an 8B model at a ratio of 32."""
-    max_ongoing_requests: int = Field(default=8, ge=1)
+    low_memory_bytes: int = Field(default=2**30, ge=0)
+    """Low KVs kept in a replica's memory, as they are stored."""
+    low_disk_bytes: int = Field(default=20 * 2**30, ge=0)
+    """Copies of low KVs kept in ``cache_folder``, which replicas of a machine share; 0: none."""
+    cache_folder: str | None = None
+    """Default: ``videox2l`` in the user's cache folder, and none for an archive on a local disk."""
+    mixed_bytes: int = Field(default=2**30, ge=0)
+    """Mixed KVs kept for later questions about the same chunks."""
+    conversation_bytes: int = Field(default=2**28, ge=0)
+    """KVs of earlier turns kept for follow-ups."""
+    low_deadline_s: float = Field(default=5.0, ge=0)
+    """How long a question waits for low KVs before it is answered from the high ones instead, and says so."""
+    max_ongoing_requests: int = Field(default=32, ge=1)
     """Questions a replica takes in, computing or waiting. Beyond it the next replica on the hash ring helps out, which
     has to load the video first: a few answers' time of waiting is cheaper."""
     max_queued_requests: int = Field(default=32, ge=0)

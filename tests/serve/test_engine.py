@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,26 +17,32 @@ from pipelines.serve.engine import Engine
 from pipelines.serve.request import Question
 from tests.archives import random_index
 from tests.unit.answering.by_hand import LOSSES
-from videox2l.answering import Answer
+from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn
+from videox2l.answering import ask as simple
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
+
+SHORT = GenerationConfig(20)
 
 
 class Asked:
     """An engine for one archive."""
 
-    def __init__(self, archive: Archive, checkpoint: Path) -> None:
-        self._engine = Engine(ServiceConfig(archive_url=archive.url, model=str(checkpoint)))
+    def __init__(self, archive: Archive, checkpoint: Path, **settings: Any) -> None:
+        self.engine = Engine(ServiceConfig(archive_url=archive.url, model=str(checkpoint), **settings))
 
-    def __call__(self, video_id: str) -> Answer:
-        async def last() -> object:
-            question = Question(video_id, "What is it?", SelectionConfig("1"), GenerationConfig(2))
-            return [event async for event in self._engine.answer(question)][-1]
-
-        answer = asyncio.run(last())
+    def __call__(self, video_id: str, select: str = "1", **fields: Any) -> Answer:
+        *_, answer = asyncio.run(self.events(video_id, select, **fields))
         assert isinstance(answer, Answer)
         return answer
+
+    async def events(self, video_id: str, select: str = "1", **fields: Any) -> list[object]:
+        return [event async for event in self.engine.answer(question(video_id, select, **fields))]
+
+
+def question(video_id: str, select: str, tokens: int = 2, **fields: Any) -> Question:
+    return Question(video_id, "What is it?", SelectionConfig(select), GenerationConfig(tokens), **fields)
 
 
 @pytest.fixture
@@ -40,32 +50,39 @@ def archive(tmp_path: Path) -> Archive:
     return Archive.open(tmp_path / "archive", create=True)
 
 
+@pytest.fixture
+def ask(archive: Archive, random_checkpoint: Path) -> Iterator[Asked]:
+    asked = Asked(archive, random_checkpoint)
+    yield asked
+    asked.engine.close()
+
+
 def test_low_kvs_that_are_lost_make_it_look_at_the_archive_again(
-    archive: Archive, random_model: KVCompressibleModel, random_checkpoint: Path
+    archive: Archive, random_model: KVCompressibleModel, ask: Asked
 ) -> None:
     manifest = random_index(archive, random_model).manifest
-    ask, video_id = Asked(archive, random_checkpoint), manifest.video.video_id
+    video_id = manifest.video.video_id
     assert not ask(video_id).degraded
     shards = {Path(archive.url) / manifest.shard_path(kv.levels["low"].shard) for kv in manifest.chunks}
     high = [chunk.levels["high"].length for chunk in manifest.chunks]
     kept = {path: path.read_bytes() for path in shards}
     LOSSES["a shard lost"][0](archive, manifest)
-    lost = ask(video_id)
-    assert [span.chunk for span in lost.degraded] == [1]
+    assert not ask(video_id).degraded  # chunk 1 is in memory
+    lost = ask(video_id, "2")
+    assert [span.chunk for span in lost.degraded] == [2]
     assert lost.receipt.bytes_read["high"] == high[1]  # the others are resident
     for path, data in kept.items():
         path.write_bytes(data)
-    whole = ask(video_id)
+    whole = ask(video_id, "2")
     assert not whole.degraded
-    assert whole.receipt.bytes_read["high"] == sum(high) - high[1]
+    assert whole.receipt.bytes_read["high"] == sum(high) - high[2]
 
 
 def test_a_level_that_was_removed_is_no_reason_to_load_the_rest_again(
-    archive: Archive, random_model: KVCompressibleModel, random_checkpoint: Path
+    archive: Archive, random_model: KVCompressibleModel, ask: Asked
 ) -> None:
     manifest = random_index(archive, random_model).manifest
     LOSSES["removed by retention"][0](archive, manifest)
-    ask = Asked(archive, random_checkpoint)
     first, second = (ask(manifest.video.video_id) for _ in range(2))
     assert first.receipt.bytes_read["high"] > 0
     assert second.receipt.bytes_read["high"] == 0
@@ -75,12 +92,12 @@ def test_a_level_that_was_removed_is_no_reason_to_load_the_rest_again(
 def test_a_replaced_index_is_noticed(
     archive: Archive,
     random_model: KVCompressibleModel,
-    random_checkpoint: Path,
+    ask: Asked,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(engine, "_FRESH_S", 0.0)
     old = random_index(archive, random_model, chunks=3).manifest
-    ask, video_id = Asked(archive, random_checkpoint), old.video.video_id
+    video_id = old.video.video_id
     assert ask(video_id).chunks == 3
     assert ask(video_id).receipt.bytes_read["high"] == 0  # looked at again, and still the same
     new = random_index(archive, random_model, chunks=4, replace=True).manifest
@@ -88,3 +105,71 @@ def test_a_replaced_index_is_noticed(
     answer = ask(video_id)
     assert answer.chunks == 4
     assert answer.receipt.bytes_read["high"] > 0
+
+
+def test_questions_at_once_equal_the_simple_path(
+    archive: Archive, random_model: KVCompressibleModel, ask: Asked
+) -> None:
+    """Twelve questions about two videos, all at once: more than one step, shared and different memories."""
+    readers = [random_index(archive, random_model, f"{seed}.mp4", chunks=3, seed=seed) for seed in (1, 2)]
+    asked = [(readers[number % 2], ("0", "1,2", "none", "attention")[number % 4]) for number in range(12)]
+
+    async def together() -> list[list[object]]:
+        return await asyncio.gather(
+            *(ask.events(reader.manifest.video.video_id, select, tokens=20) for reader, select in asked)
+        )
+
+    for events, (reader, select) in zip(asyncio.run(together()), asked, strict=True):
+        alone = simple(random_model, ResidentVideo(random_model, reader), "What is it?", SelectionConfig(select), SHORT)
+        *deltas, answer = events
+        assert isinstance(answer, Answer)
+        assert answer.text == alone.text == "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
+        assert (answer.spans, answer.covered) == (alone.spans, alone.covered)
+        assert answer.receipt.bytes_used == alone.receipt.bytes_used
+    stats = asyncio.run(ask.engine.stats())
+    assert (stats.questions, stats.running, stats.waiting, stats.resident_videos) == (12, 0, 0, 2)
+    assert stats.tokens_generated >= 12
+    assert stats.caches["video"].hits == 10
+
+
+def test_who_leaves_frees_a_place_within_a_second(
+    archive: Archive, random_model: KVCompressibleModel, random_checkpoint: Path
+) -> None:
+    video_id = random_index(archive, random_model).manifest.video.video_id
+    ask = Asked(archive, random_checkpoint, concurrency=1)
+
+    async def leave_and_ask() -> float:
+        async with aclosing(ask.engine.answer(question(video_id, "none", tokens=3500))) as events:
+            await anext(events)
+            assert (await ask.engine.stats()).running == 1
+        left = time.monotonic()
+        await ask.events(video_id, "none")
+        return time.monotonic() - left
+
+    try:
+        assert asyncio.run(leave_and_ask()) < 1.0
+    finally:
+        ask.engine.close()
+
+
+def test_a_follow_up_runs_only_what_is_new(archive: Archive, random_model: KVCompressibleModel, ask: Asked) -> None:
+    reader = random_index(archive, random_model)
+    video_id = reader.manifest.video.video_id
+    first = ask(video_id, tokens=20)
+    assert not first.receipt.cache["conversation"]
+    history = (Turn("What is it?", first.text),)
+    second = ask(video_id, tokens=20, history=history)
+    assert second.receipt.cache == {"video": True, "memory": True, "conversation": True}
+    assert second.receipt.bytes_from["low"] == {"memory": second.receipt.bytes_used["low"], "disk": 0, "storage": 0}
+    other = ask(video_id, "2", tokens=20, history=history)
+    assert not other.receipt.cache["conversation"]  # another memory: the turns are run again
+    for answer, select in ((second, "1"), (other, "2")):
+        alone = simple(
+            random_model,
+            ResidentVideo(random_model, reader),
+            "What is it?",
+            SelectionConfig(select),
+            SHORT,
+            history=history,
+        )
+        assert answer.text == alone.text

@@ -12,8 +12,7 @@ from functools import partial
 
 import pytest
 
-from pipelines.serve.threads import BATCH, batched, iterate_in_thread
-from videox2l.answering import TextDelta, TokenLogprob
+from pipelines.serve.threads import iterate_in_thread
 
 
 def count(until: int, seen: list[int]) -> Generator[int, None, None]:
@@ -83,26 +82,3 @@ def test_cancelled_work_that_waits_for_a_thread_never_begins() -> None:
         asyncio.run(cancel_while_queued())
         release.set()
     assert seen == []
-
-
-def test_first_piece_at_once_then_batches_and_nothing_lost() -> None:
-    pieces = [TextDelta(str(number % 10), (TokenLogprob(str(number), 0.0, ()),)) for number in range(100)]
-    batches = list(batched(pieces))
-    assert batches[0] == pieces[0]
-    assert "".join(batch.text for batch in batches) == "".join(piece.text for piece in pieces)
-    assert [token.token for batch in batches for token in batch.logprobs] == list(map(str, range(100)))
-    assert max(len(batch.text) for batch in batches) <= BATCH
-    assert len(batches) < 20
-
-
-def test_slow_pieces_are_not_held_back() -> None:
-    def slow() -> Generator[TextDelta, None, None]:
-        for piece in "abc":
-            time.sleep(0.06)
-            yield TextDelta(piece)
-
-    assert list(batched(slow())) == [TextDelta(piece) for piece in "abc"]
-
-
-def test_no_pieces_no_batches() -> None:
-    assert list(batched([])) == []

@@ -12,13 +12,16 @@ from videox2l.answering.answer import (
     Turn,
 )
 from videox2l.answering.ask import ask, stream_answer
+from videox2l.answering.engine import AnswerEngine, EngineConfig
 from videox2l.answering.resident import ResidentVideo
 from videox2l.answering.time_range import TimeRange, TimeRangeError
 
 __all__ = [
     "Answer",
+    "AnswerEngine",
     "Covered",
     "DegradedSpan",
+    "EngineConfig",
     "Receipt",
     "RecordedAt",
     "ResidentVideo",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from videox2l.answering import evidence
-from videox2l.answering.answer import Answer, FinishReason, Receipt, TextDelta, Turn
+from videox2l.answering.answer import Answer, TextDelta, Turn
+from videox2l.answering.costs import Costs
 from videox2l.answering.decode import generate
 from videox2l.answering.dialogue import fit_context, tokenize
 from videox2l.answering.memory import build_memory
 from videox2l.answering.resident import ResidentVideo
-from videox2l.answering.stopwatch import Stopwatch
 from videox2l.answering.text import AnswerText
 from videox2l.answering.time_range import TimeRange
 from videox2l.config import GenerationConfig, SelectionConfig
@@ -54,51 +54,12 @@ def stream_answer(
     context, and the archive's errors; all before the first piece.
     """
     selection, generation = selection or SelectionConfig(), generation or GenerationConfig()
-    watch, bytes_read = Stopwatch(), {"prompt": 0, "high": 0, "low": 0}
+    costs = Costs()
     dialogue = tokenize(model, question, history)
     chunks = tuple(range(video.chunks)) if time_range is None else time_range.chunks(video.manifest)
-    memory = build_memory(model, video, dialogue, selection, chunks, watch, bytes_read)
+    memory = build_memory(model, video, dialogue, selection, chunks, costs)
     generation = fit_context(model, memory.mixed.tokens, dialogue, generation)
     text = AnswerText(model.tokenizer, generation)
-    for pick in generate(model.decoder, dialogue.ids, to_cache(memory.mixed), generation, model.stop_ids):
-        if text.tokens == 0:
-            watch.lap("question")
-            watch.since_start("first_token")
-        if delta := text.push(pick):
-            yield delta
-        if text.stopped:
-            break
-    if delta := text.finish():
-        yield delta
-    watch.lap("decode" if text.tokens else "question")
-    watch.since_start("total")
-    reached_limit = text.tokens == generation.max_new_tokens and not text.stopped
-    finish: FinishReason = "length" if reached_limit else "stop"
-    used = evidence.used_bytes(video, memory)
-    receipt = Receipt(
-        bytes_read=bytes_read,
-        bytes_from={
-            level: {"memory": max(0, size - bytes_read[level]), "disk": 0, "storage": bytes_read[level]}
-            for level, size in used.items()
-        },
-        bytes_used=used,
-        cache={"video": not bytes_read["prompt"] + bytes_read["high"], "memory": False, "conversation": False},
-        milliseconds=watch.milliseconds,
-        memory_tokens=memory.mixed.tokens,
-        question_tokens=len(dialogue.ids),
-        answer_tokens=text.tokens,
-    )
-    yield Answer(
-        text=text.text,
-        finish_reason=finish,
-        video_id=video.manifest.video.video_id,
-        video_name=video.manifest.video.name,
-        question=question,
-        spans=evidence.spans(video, memory),
-        degraded=evidence.degraded(video, memory),
-        chunks=video.chunks,
-        covered=evidence.covered(video, memory),
-        scores=memory.scores,
-        receipt=receipt,
-        logprobs=None if text.logprobs is None else tuple(text.logprobs),
-    )
+    picks = generate(model.decoder, dialogue.ids, to_cache(memory.mixed), generation, model.stop_ids)
+    yield from text.deltas(([pick] for pick in picks), costs.watch)
+    yield evidence.answer(video, question, memory, text, len(dialogue.ids), costs)

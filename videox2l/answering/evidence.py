@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
-from videox2l.answering.answer import Covered, DegradedSpan, Span
+from videox2l.answering.answer import Answer, Covered, DegradedSpan, Receipt, Span
+from videox2l.answering.costs import Costs
 from videox2l.answering.memory import Memory
 from videox2l.answering.resident import ResidentVideo
+from videox2l.answering.text import AnswerText
 from videox2l.answering.time_range import recorded_at
+
+
+def answer(
+    video: ResidentVideo, question: str, memory: Memory, text: AnswerText, question_tokens: int, costs: Costs
+) -> Answer:
+    """The complete answer, once ``text`` has ended."""
+    used = used_bytes(video, memory)
+    receipt = Receipt(
+        bytes_read=costs.storage,
+        bytes_from=costs.bytes_from(used),
+        bytes_used=used,
+        cache=costs.cache,
+        milliseconds=costs.watch.milliseconds,
+        memory_tokens=memory.mixed.tokens,
+        question_tokens=question_tokens,
+        answer_tokens=text.tokens,
+    )
+    return Answer(
+        text=text.text,
+        finish_reason=text.finish_reason,
+        video_id=video.manifest.video.video_id,
+        video_name=video.manifest.video.name,
+        question=question,
+        spans=spans(video, memory),
+        degraded=degraded(video, memory),
+        chunks=video.chunks,
+        covered=covered(video, memory),
+        scores=memory.scores,
+        receipt=receipt,
+        logprobs=None if text.logprobs is None else tuple(text.logprobs),
+    )
 
 
 def spans(video: ResidentVideo, memory: Memory) -> tuple[Span, ...]:

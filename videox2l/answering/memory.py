@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 
+from videox2l.answering.costs import Costs
 from videox2l.answering.dialogue import Dialogue
 from videox2l.answering.resident import ResidentVideo
-from videox2l.answering.stopwatch import Stopwatch
 from videox2l.config import SelectionConfig
-from videox2l.kv import KV, MixedKV, mix
+from videox2l.kv import KV, MixedKV, Mixer, mix
 from videox2l.models import KVCompressibleModel
-from videox2l.selection import QuestionContext, needs_scores, select
+from videox2l.selection import QuestionContext, Selection, needs_scores, select
+from videox2l.store.byte_cache import ByteCache
+
+T = TypeVar("T")
+
+MixedCache = ByteCache[Hashable, MixedKV]
+
+
+def _at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+@dataclass(frozen=True)
+class Means:
+    """How memories are made: ``run`` has the model work, ``mixes`` keeps mixed KVs for later questions.
+
+    ``low_deadline_s``: how long a question waits for low KVs before it takes the high ones instead.
+    """
+
+    run: Callable[[Callable[[], Selection]], Selection] = _at_once
+    mixes: MixedCache | None = None
+    low_deadline_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -27,6 +50,8 @@ class Memory:
     """
 
     mixed: MixedKV
+    key: Hashable
+    """Equal for equal memories."""
     chunks: Sequence[int]
     detailed: Sequence[int]
     missing: Mapping[int, str]
@@ -47,38 +72,119 @@ def build_memory(
     dialogue: Dialogue,
     selection: SelectionConfig,
     chunks: Sequence[int],
-    watch: Stopwatch,
-    bytes_read: dict[str, int],
+    costs: Costs,
+    means: Means | None = None,
 ) -> Memory:
     """Select among ``chunks`` for the question of ``dialogue`` and mix the memory of them.
 
     High KVs that neither a scorer nor the memory needs are not fetched. Raises
     :class:`~videox2l.errors.ConfigError` for a selection that ``chunks`` do not hold, and the archive's errors.
     """
-    prompt = video.prompt(bytes_read)
-    watch.lap("load")
-    context = None
-    if needs_scores(selection):
-        high = video.high(chunks, bytes_read)
-        watch.lap("load")
-        context = QuestionContext(model, dialogue.ids, _mix(model, prompt, high), len(dialogue.history))
-    low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)]
-    chosen = select(selection, video.chunks, context, chunks, low_bytes)
-    watch.lap("select")
-    low = video.low(chosen.chunks, bytes_read)
-    watch.lap("fetch_low")
-    missing = {**chosen.beyond_budget, **low.missing}
-    detailed = [chunk for chunk in chosen.chunks if chunk in low.found]
-    if context is not None and not detailed:
-        return Memory(context.memory, chunks, detailed, missing, chosen.scores)
-    rest = [chunk for chunk in chunks if chunk not in low.found]
-    parts = {**low.found, **dict(zip(rest, video.high(rest, bytes_read), strict=True))}
-    watch.lap("load")
-    mixed = _mix(model, prompt, [parts[chunk] for chunk in chunks])
-    watch.lap("mix")
-    return Memory(mixed, chunks, detailed, missing, chosen.scores)
+    making = _Making(model, video, tuple(chunks), costs, means or Means())
+    prompt = video.prompt(costs)
+    costs.watch.lap("load")
+    chosen = making.choose(prompt, dialogue, selection)
+    costs.watch.lap("select")
+    mixed, missing = making.mixed(prompt, chosen.chunks, selection)
+    detailed = [chunk for chunk in chosen.chunks if chunk not in missing]
+    missing = {**chosen.beyond_budget, **missing}
+    return Memory(mixed, making.key(detailed), chunks, detailed, missing, chosen.scores)
 
 
-@torch.inference_mode()
-def _mix(model: KVCompressibleModel, prompt: KV, parts: Sequence[KV]) -> MixedKV:
-    return mix(prompt, parts, partial(model.rope_tables, 0))
+class _Making:
+    """One question's way through the stages."""
+
+    def __init__(
+        self, model: KVCompressibleModel, video: ResidentVideo, chunks: tuple[int, ...], costs: Costs, means: Means
+    ) -> None:
+        self._model, self._video, self._chunks = model, video, chunks
+        self._costs, self._means = costs, means
+        self._mixes = means.mixes if means.mixes is not None else MixedCache(lambda mixed: mixed.nbytes, 0)
+        self._rope_tables = partial(model.rope_tables, 0)
+
+    def key(self, detailed: Sequence[int]) -> Hashable:
+        return self._video.key, self._chunks, tuple(detailed)
+
+    def choose(self, prompt: KV, dialogue: Dialogue, selection: SelectionConfig) -> Selection:
+        context = None
+        if needs_scores(selection):
+            gist = self._gist(prompt)
+            self._costs.watch.lap("load")
+            context = QuestionContext(self._model, dialogue.ids, gist, len(dialogue.history))
+        video = self._video
+        low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)]
+        work = partial(select, selection, video.chunks, context, self._chunks, low_bytes)
+        return work() if context is None else self._means.run(work)
+
+    def mixed(self, prompt: KV, chosen: Sequence[int], selection: SelectionConfig) -> tuple[MixedKV, dict[int, str]]:
+        """The memory with ``chosen`` in detail, and those of them that cannot be had."""
+        if (kept := self._mixes.find(self.key(chosen))) is not None:
+            self._costs.memory_reused = True
+            self._costs.watch.lap("mix")
+            return kept, {}
+        if not chosen:
+            mixed = self._gist(prompt)
+            self._costs.watch.lap("mix")
+            return mixed, {}
+        return self._with_low(prompt, chosen, selection)
+
+    @torch.inference_mode()
+    def _with_low(
+        self, prompt: KV, chosen: Sequence[int], selection: SelectionConfig
+    ) -> tuple[MixedKV, dict[int, str]]:
+        """Low KVs are put in place as they arrive, while others are under way."""
+        arriving = self._video.low(chosen, self._costs, self._deadline(selection))
+        found: dict[int, KV] = {}
+        missing: dict[int, str] = {}
+        rest = [chunk for chunk in self._chunks if chunk not in set(chosen)]
+        high = dict(zip(rest, self._video.high(rest, self._costs), strict=True))
+        self._costs.watch.lap("load")
+        entries = self._video.manifest.chunks
+        expected = [
+            stored.tokens if (stored := entries[chunk].levels.get("low" if chunk in chosen else "high")) else 0
+            for chunk in self._chunks
+        ]
+        places = {chunk: place for place, chunk in enumerate(self._chunks)}
+        mixer = Mixer(prompt, expected, self._rope_tables)
+        for chunk, kv in high.items():
+            mixer.place(places[chunk], kv)
+        self._costs.watch.lap("mix")
+        for chunk, kv_or_reason in arriving:
+            self._costs.watch.lap("fetch_low")
+            if isinstance(kv_or_reason, str):
+                missing[chunk] = kv_or_reason
+            else:
+                found[chunk] = kv_or_reason
+                mixer.place(places[chunk], kv_or_reason)
+            self._costs.watch.lap("mix")
+        self._costs.watch.lap("fetch_low")
+        detailed = [chunk for chunk in chosen if chunk in found]
+        if missing:  # what lies behind a missing chunk has other positions
+            instead = dict(zip(missing, self._video.high(list(missing), self._costs), strict=True))
+            self._costs.watch.lap("load")
+            parts = {**high, **found, **instead}
+            whole = mix(prompt, [parts[chunk] for chunk in self._chunks], self._rope_tables)
+        else:
+            whole = mixer.finish()
+        mixed = self._mixes.get(self.key(detailed), lambda: whole)
+        self._costs.watch.lap("mix")
+        return mixed, missing
+
+    @torch.inference_mode()
+    def _gist(self, prompt: KV) -> MixedKV:
+        """All chunks at high compression."""
+
+        def make() -> MixedKV:
+            return mix(prompt, self._video.high(self._chunks, self._costs), self._rope_tables)
+
+        with torch.inference_mode():
+            return self._mixes.get(self.key(()), make)
+
+    def _deadline(self, selection: SelectionConfig) -> float | None:
+        """When to go on without low KVs, by ``time.perf_counter()``."""
+        ends = []
+        if (limit_ms := selection.budget.max_first_token_ms) is not None:
+            ends.append(self._costs.watch.start + limit_ms / 1000)
+        if self._means.low_deadline_s is not None:
+            ends.append(time.perf_counter() + self._means.low_deadline_s)
+        return min(ends, default=None)

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, as_completed
 
 import torch
 
-from videox2l.errors import FingerprintMismatchError
+from videox2l.answering.costs import Costs
+from videox2l.errors import ArchiveError, ConfigError, CorruptDataError, FingerprintMismatchError
 from videox2l.identity import describe_difference
 from videox2l.kv import KV, Level
 from videox2l.models import KVCompressibleModel
-from videox2l.store import IndexReader, LowRead
+from videox2l.store import IndexReader
+from videox2l.store.low_chunks import LowChunk, LowChunks
+
+Arrival = tuple[int, KV | str]
+"""A chunk and its low KVs, or the reason why it has none."""
 
 
 class ResidentVideo:
     """A video of the archive beside the model that answers about it. Safe to share between threads."""
 
-    def __init__(self, model: KVCompressibleModel, reader: IndexReader) -> None:
-        """Raises :class:`FingerprintMismatchError` when the index was made by another model."""
+    def __init__(self, model: KVCompressibleModel, reader: IndexReader, low: LowChunks | None = None) -> None:
+        """``low``: caches for low KVs, shared by videos; without it they are read from storage each time.
+
+        Raises :class:`FingerprintMismatchError` when the index was made by another model.
+        """
         manifest = reader.manifest
         if manifest.spec.model_fingerprint != model.identity.fingerprint:
             difference = describe_difference(dict(manifest.spec.model), model.identity.document)
@@ -27,42 +37,90 @@ class ResidentVideo:
                 "Load that model, or ingest the video again with this one."
             )
         self._reader = reader
+        self._cached = low
         self._device: torch.device = model.decoder.device
         self._lock = threading.Lock()
         self._prompt: KV | None = None
         self._high: dict[int, KV] = {}
         self.manifest = manifest
+        self.doubtful = False
+        """Low KVs were not what the manifest says: perhaps the index was replaced, so open it again."""
 
     @property
     def chunks(self) -> int:
         return len(self.manifest.chunks)
 
-    def prompt(self, bytes_read: dict[str, int]) -> KV:
-        """The prompt's KVs; ``bytes_read["prompt"]`` grows by what had to be fetched."""
+    @property
+    def key(self) -> Hashable:
+        """Equal for videos with the same KVs."""
+        return self.manifest.path, self.manifest.attempt
+
+    def prompt(self, costs: Costs) -> KV:
+        """The prompt's KVs; what had to be fetched is booked."""
         with self._lock:
             if self._prompt is None:
                 self._prompt = self._reader.prompt().to(device=self._device)
-                bytes_read["prompt"] += self.manifest.prompt.length
+                costs.book("prompt", "storage", self.manifest.prompt.length)
             return self._prompt
 
-    def high(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> list[KV]:
-        """High KVs of ``chunks``, in their order; ``bytes_read["high"]`` grows by what had to be fetched."""
+    def high(self, chunks: Sequence[int], costs: Costs) -> list[KV]:
+        """High KVs of ``chunks``, in their order; what had to be fetched is booked."""
         with self._lock:
             absent = [chunk for chunk in chunks if chunk not in self._high]
             if absent:
                 before = self._reader.bytes_read["high"]
                 fetched = [kv.to(device=self._device) for kv in self._reader.high(absent)]
                 self._high.update(zip(absent, fetched, strict=True))
-                bytes_read["high"] += self._reader.bytes_read["high"] - before
+                costs.book("high", "storage", self._reader.bytes_read["high"] - before)
             return [self._high[chunk] for chunk in chunks]
 
-    def low(self, chunks: Sequence[int], bytes_read: dict[str, int]) -> LowRead:
-        """Low KVs of ``chunks``; one ranged read each, all at once. ``bytes_read["low"]`` grows by those found."""
-        read = self._reader.low_found(chunks)
-        bytes_read["low"] += self.level_bytes("low", read.found)
-        return LowRead({chunk: kv.to(device=self._device) for chunk, kv in read.found.items()}, read.missing)
+    def low(self, chunks: Sequence[int], costs: Costs, deadline: float | None = None) -> Iterator[Arrival]:
+        """Begin to fetch low KVs of ``chunks``, all at once; they come in the order in which they arrive.
+
+        With caches, chunks that have not come by ``deadline`` (of ``time.perf_counter()``), or cannot, come with the
+        reason; what is late arrives in the caches.
+
+        :raises ConfigError: a deadline without caches.
+        :raises ArchiveError: without caches, storage cannot be reached.
+        """
+        if self._cached is not None:
+            return self._arriving(self._cached.start(self.manifest, chunks), costs, deadline)
+        if deadline is not None:
+            raise ConfigError("max_first_token_ms takes an AnswerEngine: questions asked one by one wait for storage")
+        return self._read(chunks, costs)
 
     def level_bytes(self, level: Level, chunks: Iterable[int]) -> int:
         """Size in the archive of ``chunks`` at ``level``; 0 for those that do not have it any more."""
         stored = (self.manifest.chunks[chunk].levels.get(level) for chunk in chunks)
         return sum(kv.length for kv in stored if kv is not None)
+
+    def _read(self, chunks: Sequence[int], costs: Costs) -> Iterator[Arrival]:
+        read = self._reader.low_found(chunks)
+        costs.book("low", "storage", self.level_bytes("low", read.found))
+        self.doubtful |= any("low" in self.manifest.chunks[chunk].levels for chunk in read.missing)
+        yield from read.missing.items()
+        for chunk, kv in read.found.items():
+            yield chunk, kv.to(device=self._device)
+
+    def _arriving(
+        self, started: dict[int, Future[LowChunk]], costs: Costs, deadline: float | None
+    ) -> Iterator[Arrival]:
+        chunk_of = {future: chunk for chunk, future in started.items()}
+        begun = time.perf_counter()
+        left_s = None if deadline is None else max(0.0, deadline - begun)
+        try:
+            for future in as_completed(chunk_of, left_s):
+                chunk = chunk_of.pop(future)
+                try:
+                    low = future.result()
+                except ArchiveError as error:
+                    stored = "low" in self.manifest.chunks[chunk].levels
+                    self.doubtful |= stored and isinstance(error, CorruptDataError)
+                    yield chunk, str(error)
+                    continue
+                costs.book("low", low.origin, self.level_bytes("low", [chunk]))
+                yield chunk, low.kv.to(device=self._device)
+        except TimeoutError:
+            waited = (time.perf_counter() - begun) * 1000
+            for chunk in chunk_of.values():
+                yield chunk, f"{self.manifest.path}, chunk {chunk}: its low KVs did not come within {waited:.0f} ms"

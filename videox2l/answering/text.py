@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from videox2l.answering.answer import TextDelta, TokenLogprob
+from videox2l.answering.answer import FinishReason, TextDelta, TokenLogprob
 from videox2l.answering.sampling import Pick
+from videox2l.answering.stopwatch import Stopwatch
 from videox2l.config import GenerationConfig
 
 _HALF = "\N{REPLACEMENT CHARACTER}"
@@ -55,7 +57,7 @@ class AnswerText:
     def __init__(self, tokenizer: Any, generation: GenerationConfig) -> None:
         self._tokenizer = tokenizer
         self._stream = TextStream(tokenizer)
-        self._stop = generation.stop
+        self._stop, self._limit = generation.stop, generation.max_new_tokens
         self._waiting: list[tuple[int, TokenLogprob]] = []  # where its text begins, and the token
         self._given = 0
         self.stopped = False
@@ -63,6 +65,27 @@ class AnswerText:
         self.tokens = 0
         self.text = ""
         self.logprobs: list[TokenLogprob] | None = None if generation.logprobs is None else []
+
+    def deltas(self, groups: Iterable[Sequence[Pick]], watch: Stopwatch) -> Iterator[TextDelta]:
+        """One piece a group of tokens, until they or a stop text end it; the stages are booked."""
+        for group in groups:
+            if self.tokens == 0:
+                watch.lap("question")
+                watch.since_start("first_token")
+            pieces = [delta for pick in group if not self.stopped and (delta := self.push(pick))]
+            if pieces:
+                yield _join(pieces)
+            if self.stopped:
+                break
+        if delta := self.finish():
+            yield delta
+        watch.lap("decode" if self.tokens else "question")
+        watch.since_start("total")
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Why there are no more tokens."""
+        return "length" if self.tokens == self._limit and not self.stopped else "stop"
 
     def push(self, pick: Pick) -> TextDelta | None:
         """What is certain now that the next token is ``pick``."""
@@ -103,6 +126,11 @@ class AnswerText:
         """How many characters at the end of ``seen`` may be the beginning of a stop text."""
         sizes = (size for stop in self._stop for size in range(1, len(stop)) if seen.endswith(stop[:size]))
         return max(sizes, default=0)
+
+
+def _join(deltas: Sequence[TextDelta]) -> TextDelta:
+    text = "".join(delta.text for delta in deltas)
+    return TextDelta(text, tuple(token for delta in deltas for token in delta.logprobs))
 
 
 def _describe(tokenizer: Any, pick: Pick) -> TokenLogprob:

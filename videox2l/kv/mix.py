@@ -6,6 +6,7 @@ result is an ordinary KV cache at positions 0 … n-1; nothing of the two-level 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,24 +48,43 @@ def reload(high: Sequence[KV], low: Mapping[int, KV]) -> list[KV]:
     return [low.get(index, kv) for index, kv in enumerate(high)]
 
 
+class Mixer:
+    """Puts a memory together part by part, in any order, since where a part lies follows from the sizes before it.
+
+    ``tokens``: the size of each chunk, in time order. ``rope_tables(n, dtype)`` gives the tables of positions 0 … n-1.
+    """
+
+    def __init__(
+        self, prompt: KV, tokens: Sequence[int], rope_tables: Callable[[int, torch.dtype], RopeTables]
+    ) -> None:
+        layers, heads, _, dim = prompt.keys_LHTD.shape
+        ends = list(itertools.accumulate(tokens, initial=prompt.tokens))
+        self._slices = tuple(itertools.starmap(slice, itertools.pairwise(ends)))
+        self._keys_LHTD = prompt.keys_LHTD.new_empty(layers, heads, ends[-1], dim)
+        self._values_LHTD = prompt.values_LHTD.new_empty(layers, heads, ends[-1], dim)
+        self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
+        self._prompt_tokens = prompt.tokens
+        self._place(slice(0, prompt.tokens), prompt)
+
+    def place(self, number: int, chunk: KV) -> None:
+        """Copy in the chunk at place ``number``. It has as many tokens as were told."""
+        self._place(self._slices[number], chunk)
+
+    def finish(self) -> MixedKV:
+        """The memory, once all chunks are in place."""
+        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt_tokens, self._slices)
+
+    def _place(self, span: slice, part: KV) -> None:
+        rotate_into(self._keys_LHTD[:, :, span], part.keys_LHTD, (self._cos_TD[span], self._sin_TD[span]))
+        self._values_LHTD[:, :, span] = part.values_LHTD
+
+
 def mix(prompt: KV, chunks: Sequence[KV], rope_tables: Callable[[int, torch.dtype], RopeTables]) -> MixedKV:
     """Assemble prompt and chunks in one preallocated buffer and rotate the keys once.
 
-    ``chunks`` holds one KV a chunk in time order (see :func:`reload`); ``rope_tables(n, dtype)`` gives the tables of
-    positions 0 … n-1.
+    ``chunks`` holds one KV a chunk in time order (see :func:`reload`); ``rope_tables`` as of :class:`Mixer`.
     """
-    parts = [prompt, *chunks]
-    total = sum(part.tokens for part in parts)
-    layers, heads, _, dim = prompt.keys_LHTD.shape
-    keys_LHTD = prompt.keys_LHTD.new_empty(layers, heads, total, dim)
-    values_LHTD = prompt.values_LHTD.new_empty(layers, heads, total, dim)
-    cos_TD, sin_TD = rope_tables(total, keys_LHTD.dtype)
-    slices: list[slice] = []
-    start = 0
-    for part in parts:
-        span = slice(start, start + part.tokens)
-        rotate_into(keys_LHTD[:, :, span], part.keys_LHTD, (cos_TD[span], sin_TD[span]))
-        values_LHTD[:, :, span] = part.values_LHTD
-        slices.append(span)
-        start = span.stop
-    return MixedKV(keys_LHTD, values_LHTD, prompt.tokens, tuple(slices[1:]))
+    mixer = Mixer(prompt, [chunk.tokens for chunk in chunks], rope_tables)
+    for number, chunk in enumerate(chunks):
+        mixer.place(number, chunk)
+    return mixer.finish()

@@ -27,7 +27,7 @@ class Attend(Protocol):
 
 
 def enable_packed(decoder: PreTrainedModel) -> None:
-    """Make ``decoder`` fit for :func:`packed_logits`. Nothing else changes."""
+    """Make ``decoder`` fit for the functions below. Nothing else changes."""
     if decoder.config._attn_implementation != _NAME:
         decoder.set_attn_implementation(_NAME)
 
@@ -36,17 +36,20 @@ def packed_logits(
     decoder: PreTrainedModel, ids_T: torch.Tensor, positions_T: torch.Tensor, wanted: torch.Tensor, attend: Attend
 ) -> torch.Tensor:
     """Logits ``[len(wanted), vocabulary]`` behind the packed tokens numbered ``wanted``."""
+    logits_BTV: torch.Tensor = packed_forward(decoder, ids_T, positions_T, attend, logits_to_keep=wanted).logits
+    return logits_BTV[0]
+
+
+def packed_forward(
+    decoder: PreTrainedModel, ids_T: torch.Tensor, positions_T: torch.Tensor, attend: Attend, **others: Any
+) -> Any:
+    """What ``decoder``, or its base model, returns. ``attend`` may end the pass by an exception."""
     # A mask of four dimensions is passed on as it is; without one transformers would build its own.
     no_mask = torch.empty(1, 1, 1, 1, device=ids_T.device)
-    logits_BTV: torch.Tensor = decoder(
-        ids_T[None],
-        position_ids=positions_T[None],
-        attention_mask=no_mask,
-        use_cache=False,
-        logits_to_keep=wanted,
-        attend=attend,
-    ).logits
-    return logits_BTV[0]
+    positions_BT = positions_T[None]
+    return decoder(
+        ids_T[None], position_ids=positions_BT, attention_mask=no_mask, use_cache=False, attend=attend, **others
+    )
 
 
 def _attention(

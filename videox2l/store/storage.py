@@ -72,6 +72,11 @@ class Storage:
         self._connect()
         self.url = self.root if self._is_local else self._given.rstrip("/")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is on a disk of this machine, or mounted there."""
+        return self._is_local
+
     def free_bytes(self) -> int | None:
         """Room on the disk that the folder is on, or will be; None for object storage, which does not say."""
         if not self._is_local:

@@ -10,9 +10,9 @@ from tests.archives import random_index
 from tests.unit.answering.by_hand import LOSSES, assert_equal, flip_byte, mixed
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, ask
 from videox2l.answering import TimeRange
+from videox2l.answering.costs import Costs
 from videox2l.answering.dialogue import tokenize
 from videox2l.answering.memory import build_memory
-from videox2l.answering.stopwatch import Stopwatch
 from videox2l.errors import CorruptDataError
 from videox2l.kv import Level
 from videox2l.models.video_xl.model import VideoXL
@@ -50,8 +50,8 @@ def test_what_has_no_low_kvs_is_answered_from_its_gist(
         used[level] += intact.manifest.chunks[chunk].levels[level].length
     assert answer.receipt.bytes_used == answer.receipt.bytes_read == used
 
-    dialogue, read = tokenize(random_model, QUESTION), {"prompt": 0, "high": 0, "low": 0}
-    memory = build_memory(random_model, video, dialogue, selection, range(5), Stopwatch(), read)
+    dialogue = tokenize(random_model, QUESTION)
+    memory = build_memory(random_model, video, dialogue, selection, range(5), Costs())
     assert_equal(memory.mixed, mixed(random_model, intact, levels))
 
 

@@ -11,9 +11,9 @@ from tests.archives import random_index
 from tests.unit.answering.by_hand import assert_equal, mixed, recorded
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, ask, load_model
 from videox2l.answering import RecordedAt, TimeRange, TimeRangeError
+from videox2l.answering.costs import Costs
 from videox2l.answering.dialogue import tokenize
 from videox2l.answering.memory import Memory, build_memory
-from videox2l.answering.stopwatch import Stopwatch
 from videox2l.errors import ConfigError
 from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel
@@ -106,10 +106,10 @@ def test_by_the_clock_without_a_known_start(reader: IndexReader) -> None:
 def build(
     model: KVCompressibleModel, reader: IndexReader, chunks: tuple[int, ...], select: str
 ) -> tuple[Memory, dict[str, int]]:
-    read = {"prompt": 0, "high": 0, "low": 0}
+    costs = Costs()
     dialogue, selection = tokenize(model, QUESTION), SelectionConfig(select, top_k=1)
-    memory = build_memory(model, ResidentVideo(model, reader), dialogue, selection, chunks, Stopwatch(), read)
-    return memory, read
+    memory = build_memory(model, ResidentVideo(model, reader), dialogue, selection, chunks, costs)
+    return memory, costs.storage
 
 
 @pytest.mark.parametrize("select", [*SCORERS, "all", "none", "2", "1,3"])

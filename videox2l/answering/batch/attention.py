@@ -14,8 +14,8 @@ from typing import Protocol
 
 import torch
 
-from videox2l.answering.batch.kernel import Part, attend
 from videox2l.answering.batch.tails import Tails
+from videox2l.kv.partial_attention import Part, attend
 
 
 class Segment(Protocol):

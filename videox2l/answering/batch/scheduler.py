@@ -14,6 +14,7 @@ from typing import TypeVar
 from videox2l.answering.batch.rows import Batch, Row
 from videox2l.answering.batch.tails import TailSegment
 from videox2l.answering.sampling import Pick
+from videox2l.answering.stopwatch import Stopwatch
 from videox2l.models import KVCompressibleModel
 
 T = TypeVar("T")
@@ -25,7 +26,7 @@ LINGER_S = 0.05
 
 
 class Ticket:
-    """A question that waits for the model or has a place in its batch. Iterate over its tokens; then :attr:`kvs`.
+    """A question that waits for the model or has a place in its batch. It gives :meth:`groups`, and then :attr:`kvs`.
 
     ``limit``: tokens of the answer at most. ``stop``: tokens that end it and are not given out.
     """
@@ -43,12 +44,18 @@ class Ticket:
         self._due = 0.0
         self._out: queue.SimpleQueue[list[Pick] | BaseException | None] = queue.SimpleQueue()
 
-    def __iter__(self) -> Iterator[Pick]:
-        """The tokens as they come. Raises what ended the model's work, if it was no regular end."""
+    def groups(self, into: list[int], watch: Stopwatch) -> Iterator[list[Pick]]:
+        """The tokens as they come, also put ``into`` a list; the time until it got its place is booked as ``slot``.
+
+        Raises what ended the model's work, if it was no regular end.
+        """
         while (group := self._out.get()) is not None:
             if isinstance(group, BaseException):
                 raise group
-            yield from group
+            if not into and self.started is not None:
+                watch.lap("slot", self.started)
+            into += [pick.token for pick in group]
+            yield group
 
     def cancel(self) -> None:
         """Free its place at the next step. Does nothing to a question that has ended."""

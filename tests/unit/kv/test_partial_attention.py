@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from videox2l.answering.batch.kernel import Part, attend, attend_by_hand
+from videox2l.kv.partial_attention import Part, attend, attend_by_hand
 
 SCALING = 8**-0.5
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from pipelines.serve.resident import ResidentCache
+from videox2l.store.byte_cache import ByteCache, CacheStats
 
 SIZES = {"a": 10, "b": 10, "c": 10, "huge": 100}
 
@@ -27,13 +28,20 @@ class Loader:
         return key
 
 
-def cache(loader: Loader, budget: int) -> ResidentCache[str]:
-    return ResidentCache(loader, SIZES.__getitem__, budget)
+class Cache:
+    """Loads by one loader."""
+
+    def __init__(self, loader: Loader, budget: int) -> None:
+        self.bytes = ByteCache[str, str](SIZES.__getitem__, budget)
+        self._loader = loader
+
+    def get(self, key: str) -> str:
+        return self.bytes.get(key, partial(self._loader, key))
 
 
 def test_one_load_however_many_ask_at_once() -> None:
     loader = Loader(delay_s=0.05)
-    resident = cache(loader, 100)
+    resident = Cache(loader, 100)
     start = threading.Barrier(8)
 
     def ask(_: int) -> str:
@@ -47,7 +55,7 @@ def test_one_load_however_many_ask_at_once() -> None:
 
 def test_the_least_recently_used_goes_first() -> None:
     loader = Loader()
-    resident = cache(loader, 20)
+    resident = Cache(loader, 20)
     for key in ("a", "b", "a", "c", "a", "c", "b"):
         resident.get(key)
     assert loader.loads == ["a", "b", "c", "b"]
@@ -55,7 +63,7 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_a_value_above_the_budget_stays_until_another_comes() -> None:
     loader = Loader()
-    resident = cache(loader, 20)
+    resident = Cache(loader, 20)
     for key in ("a", "huge", "huge", "a", "huge"):
         resident.get(key)
     assert loader.loads == ["a", "huge", "a", "huge"]
@@ -64,7 +72,7 @@ def test_a_value_above_the_budget_stays_until_another_comes() -> None:
 def test_a_failed_load_reaches_all_who_wait_and_is_tried_again() -> None:
     loader = Loader(delay_s=0.05)
     loader.broken = True
-    resident = cache(loader, 20)
+    resident = Cache(loader, 20)
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(resident.get, "a") for _ in range(4)]
         for future in waiting:
@@ -76,9 +84,25 @@ def test_a_failed_load_reaches_all_who_wait_and_is_tried_again() -> None:
 
 def test_discarded_values_are_loaded_anew() -> None:
     loader = Loader()
-    resident = cache(loader, 20)
+    resident = Cache(loader, 20)
     resident.get("a")
-    resident.discard("a")
-    resident.discard("never there")
+    resident.bytes.discard("a")
+    resident.bytes.discard("never there")
     resident.get("a")
     assert loader.loads == ["a", "a"]
+
+
+def test_what_is_found_is_neither_loaded_nor_waited_for() -> None:
+    resident = Cache(Loader(), 20)
+    assert resident.bytes.find("a") is None
+    resident.get("a")
+    assert resident.bytes.find("a") == "a"
+
+
+def test_counts() -> None:
+    resident = Cache(Loader(), 20)
+    for key in ("a", "b", "a", "c"):
+        resident.get(key)
+    assert resident.bytes.stats() == CacheStats(values=2, bytes=20, hits=1, misses=3)
+    resident.bytes.discard("c")
+    assert resident.bytes.stats() == CacheStats(values=1, bytes=10, hits=1, misses=3)
