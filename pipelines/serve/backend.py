@@ -44,12 +44,14 @@ class Backend:
             )
 
 
-def _backend(request: Request) -> Backend:
+# Coroutines, though they wait for nothing: FastAPI runs plain functions in a thread, which costs each request a
+# millisecond or two.
+async def _backend(request: Request) -> Backend:
     backend: Backend = request.app.state.backend
     return backend
 
 
-def _access(request: Request) -> Access:
+async def _access(request: Request) -> Access:
     access: Access = request.state.access
     return access
 
