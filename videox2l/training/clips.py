@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from videox2l.models.video_xl.prompt import END_OF_TURN, question_ids
+from videox2l.models.video_xl.prompt import answer_ids, question_ids
 from videox2l.video.synthetic import KEYS, SECONDS_PER_SCENE, Question, QuestionKind, Scene, SyntheticClip, ask
 
 KindMix = Mapping[QuestionKind, float]
@@ -57,7 +57,7 @@ class QuestionEncoder:
         return tuple(question_ids(self._tokenizer, text))
 
     def _answer(self, text: str) -> tuple[int, ...]:
-        return tuple(self._tokenizer(text + END_OF_TURN, add_special_tokens=False)["input_ids"])
+        return tuple(answer_ids(self._tokenizer, text))
 
     def rows(self, questions: Sequence[Sequence[Question]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``ids_BJT``, ``wanted_BJT`` and ``targets_X`` of :class:`Batch`; every clip has equally many questions."""

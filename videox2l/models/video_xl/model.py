@@ -144,6 +144,7 @@ def load_tokenizer(folder: Path) -> Any:
     else:
         raise CheckpointError(f"no tokenizer in {folder}: it needs tokenizer.json, or vocab.json and merges.txt")
     try:
-        return kind.from_pretrained(folder, local_files_only=True)
+        # Text is text unless prompt.py says otherwise.
+        return kind.from_pretrained(folder, local_files_only=True, split_special_tokens=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"no usable tokenizer in {folder}: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 PREFIX = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
@@ -46,4 +47,11 @@ def _plain(tokenizer: Any, text: str) -> list[int]:
 
 
 def _control(tokenizer: Any, template: str) -> list[int]:
-    return tokenizer(template, add_special_tokens=False)["input_ids"]
+    # Control tokens by name and never by ``split_special_tokens=False``: a tokenizer keeps that switch as state, so that
+    # turning it would let a question of another thread through with its control tokens.
+    parts = re.split(r"(<\|im_start\|>|<\|im_end\|>)", template)
+    texts, controls = parts[::2], parts[1::2]
+    ids = _plain(tokenizer, texts[0])
+    for control, text in zip(controls, texts[1:], strict=True):
+        ids += [tokenizer.convert_tokens_to_ids(control), *_plain(tokenizer, text)]
+    return ids

@@ -18,7 +18,7 @@ import torch
 from pyarrow import parquet
 
 from videox2l.errors import ConfigError
-from videox2l.models.video_xl.prompt import END_OF_TURN, question_ids
+from videox2l.models.video_xl.prompt import answer_ids, question_ids
 
 COLUMNS = ("video", "question", "answer")
 """All text. ``video``: path or URL; a relative path counts from the list's folder. Other columns are passed over."""
@@ -77,7 +77,7 @@ def example_at(examples: Sequence[Example], position: int, seed: int) -> Example
 
 def answer_tokens(tokenizer: Any, example: Example) -> AnswerTokens:
     """Token rows of an example. Control tokens written in the data are plain text."""
-    pairs = [(question_ids(tokenizer, question), _answer_ids(tokenizer, answer)) for question, answer in example.pairs]
+    pairs = [(question_ids(tokenizer, question), answer_ids(tokenizer, answer)) for question, answer in example.pairs]
     width = max(len(question) + len(answer) for question, answer in pairs)
     # What stands behind an answer is seen by no row that is asked; any token will do.
     ids_JT = torch.zeros(len(pairs), width, dtype=torch.long)
@@ -89,11 +89,6 @@ def answer_tokens(tokenizer: Any, example: Example) -> AnswerTokens:
         wanted_JT[row, len(question) - 1 : end - 1] = True
         targets += answer
     return AnswerTokens(ids_JT[None], wanted_JT[None], torch.tensor(targets))
-
-
-def _answer_ids(tokenizer: Any, answer: str) -> list[int]:
-    plain: list[int] = tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [*plain, tokenizer.convert_tokens_to_ids(END_OF_TURN)]
 
 
 @functools.lru_cache(maxsize=2)  # a step may end one epoch and begin the next
