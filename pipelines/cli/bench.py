@@ -11,6 +11,7 @@ from rich.console import Console
 from pipelines.cli import options
 from pipelines.cli.bench_ingest import ingest
 from pipelines.cli.bench_prefill import prefill
+from pipelines.cli.bench_serve import serve
 from pipelines.cli.bench_storage import local, storage
 
 bench = typer.Typer(name="bench", help="Measure parts of the system on this machine.", no_args_is_help=True)
@@ -56,3 +57,4 @@ bench.command()(storage)
 bench.command()(local)
 bench.command()(prefill)
 bench.command()(ingest)
+bench.command()(serve)

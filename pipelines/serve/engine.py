@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from videox2l.store.byte_cache import ByteCache, CacheStats
-
 from pipelines.serve.completion import Event
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.request import Question
@@ -23,6 +21,7 @@ from videox2l.errors import CorruptDataError, VideoNotFoundError, VideoX2LError
 from videox2l.models import load_model
 from videox2l.store import Archive, IndexReader
 from videox2l.store.async_reader import BackgroundFetch
+from videox2l.store.byte_cache import ByteCache, CacheStats
 from videox2l.store.disk_cache import DiskCache
 from videox2l.store.fetch import Fetcher
 from videox2l.store.low_chunks import LowChunks

@@ -76,7 +76,8 @@ def test_whole_answer_and_evidence(client: Client, library: Library, select: str
     assert [span["score"] for span in evidence["spans"]] == pytest.approx([span.score for span in expected.spans])
     assert evidence["scores"] == (None if expected.scores is None else pytest.approx(expected.scores))
     assert evidence["bytes_used"] == receipt.bytes_used
-    assert evidence["bytes_read"]["low"] in (0, receipt.bytes_read["low"])  # 0: from a cache
+    # Less than alone: the service may have some in its caches.
+    assert evidence["bytes_read"]["low"] == evidence["bytes_from"]["low"]["storage"] <= receipt.bytes_read["low"]
     assert {level: sum(sizes.values()) for level, sizes in evidence["bytes_from"].items()} == evidence["bytes_used"]
     assert evidence["cache"].keys() == {"video", "memory", "conversation"}
     assert {"queue", "open", "first_token", "total"} <= evidence["milliseconds"].keys()

@@ -2,19 +2,22 @@
 
 All of a decoder but its attention treats tokens alike, so tokens of many questions can share its matrix products. How
 each of them looks at its own KVs is up to ``attend``, which transformers' attention interface calls in each layer.
-Without it the decoder's attention is PyTorch's own, to the bit, so that one model can be used both ways.
+Without it the decoder's attention is the one it had, to the bit, so that one model can be used both ways.
 """
 
 from __future__ import annotations
 
+import re
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-_NAME = "videox2l_packed"
+# Names under which a decoder's own attention was registered with ``attend`` beside it, and that attention's name.
+_OWN: dict[str, str] = {}
 
 
 class Attend(Protocol):
@@ -28,8 +31,22 @@ class Attend(Protocol):
 
 def enable_packed(decoder: PreTrainedModel) -> None:
     """Make ``decoder`` fit for the functions below. Nothing else changes."""
-    if decoder.config._attn_implementation != _NAME:
-        decoder.set_attn_implementation(_NAME)
+    own = decoder.config._attn_implementation
+    if own in _OWN:
+        return
+    own = "sdpa" if own in (None, "eager") else own  # eager attention belongs to a model's file, not to the interface
+    name = "videox2l_packed_over_" + re.sub(r"\W", "_", own)  # a slash would be looked up on the Hub
+    if name not in _OWN:
+        AttentionInterface.register(name, partial(_attention, ALL_ATTENTION_FUNCTIONS[own]))
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[own])
+        _OWN[name] = own
+    decoder.set_attn_implementation(name)
+
+
+def own_attention(decoder_config: Any) -> str | None:
+    """The name of a decoder's attention, whether or not it is fit for packing."""
+    name: str | None = decoder_config._attn_implementation
+    return name if name is None else _OWN.get(name, name)
 
 
 def packed_logits(
@@ -53,6 +70,7 @@ def packed_forward(
 
 
 def _attention(
+    own: Any,
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -64,11 +82,10 @@ def _attention(
     **others: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     if attend is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
+        result: tuple[torch.Tensor, torch.Tensor | None] = own(
+            module, query, key, value, attention_mask, scaling=scaling, **others
+        )
+        return result
     layer: int = module.layer_idx  # type: ignore[assignment]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return attend(layer, query[0], key[0], value[0], scale)[None], None
-
-
-AttentionInterface.register(_NAME, _attention)
-AttentionMaskInterface.register(_NAME, sdpa_mask)

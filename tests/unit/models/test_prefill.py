@@ -82,9 +82,8 @@ def test_equals_one_forward_over_the_whole_video_with_a_block_mask(random_model:
 def one_shot(model: VideoXL, tokens_TN: torch.Tensor, lengths: list[int], level: str) -> list[KV]:
     """Dense attention over [prompt, all windows] where each VST is listed twice: in its window and in the memory."""
     decoder, vsts = model.network.language_model.model, model.network.vst
-    prefix = torch.tensor(
-        model.tokenizer("<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n")["input_ids"]
-    )
+    template = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    prefix = torch.tensor(model.tokenizer(template, split_special_tokens=False)["input_ids"])
     rows, kinds, positions, owner = (
         [decoder.embed_tokens(prefix)],
         [torch.zeros(len(prefix))],

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+
 from videox2l.store.byte_cache import ByteCache, CacheStats
 
 SIZES = {"a": 10, "b": 10, "c": 10, "huge": 100}

@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention
 
 from videox2l.errors import ModelError
+from videox2l.models.packed import own_attention
 
 WindowMask = torch.Tensor | CausalBias | None
 
@@ -79,7 +80,7 @@ def attend(
 
     ``mask`` comes from :func:`window_mask`; implementations of transformers' interface align themselves.
     """
-    name = attention.config._attn_implementation
+    name = own_attention(attention.config)
     if name not in (None, SDPA, *_UNSUPPORTED):
         run = ALL_ATTENTION_FUNCTIONS[name]
         out_BTQD, _ = run(

@@ -47,7 +47,7 @@ def _plain(tokenizer: Any, text: str) -> list[int]:
 
 
 def _control(tokenizer: Any, template: str) -> list[int]:
-    # Control tokens by name and never by ``split_special_tokens=False``: a tokenizer keeps that switch as state, so that
+    # Control tokens by name and never by ``split_special_tokens=False``: a tokenizer keeps that switch as state, so
     # turning it would let a question of another thread through with its control tokens.
     parts = re.split(r"(<\|im_start\|>|<\|im_end\|>)", template)
     texts, controls = parts[::2], parts[1::2]

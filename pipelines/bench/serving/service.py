@@ -1,0 +1,213 @@
+"""The service over HTTP: what it adds to the engine, many askers, and an archive much larger than its caches."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import psutil
+from ray import serve
+
+from pipelines.bench.serving.load import Order, Reply, run_load, tokens_per_second
+from pipelines.serve import ServiceConfig
+from pipelines.serve.engine import Engine, EngineStats
+from pipelines.serve.request import Question
+from pipelines.serve.run import APPLICATION
+from videox2l.answering import Answer
+from videox2l.config import GenerationConfig, SelectionConfig
+
+# Of Zipf's law: the k-th most asked video is asked 1/k as often as the first.
+_EXPONENT = 1.0
+
+_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """Median milliseconds of a question of one token over HTTP and in process, asked in turn; ``added_ms``: of HTTP."""
+
+    http_ms: float
+    process_ms: float
+    added_ms: float
+
+
+@dataclass(frozen=True)
+class Zipf:
+    """Questions about many videos, the k-th asked 1/k as often as the first, with caches for a share of their bytes.
+
+    ``hit_ratio``: questions whose video was resident. Bytes by where they were, over all questions. ``memory_mib``: the
+    engine's process at times spread evenly over the run, after it had warmed up.
+    """
+
+    videos: int
+    questions: int
+    cache_share: float
+    seconds: float
+    hit_ratio: float
+    low_hit_ratio: float
+    p50_ms: float
+    p99_ms: float
+    first_p50_ms: float
+    first_p99_ms: float
+    failed: int
+    bytes_from: dict[str, dict[str, int]]
+    memory_mib: tuple[float, ...]
+    latencies_ms: tuple[float, ...]
+
+
+def body(model: str, video: str, question: str, tokens: int, **fields: Any) -> dict[str, Any]:
+    """A request."""
+    messages = [{"role": "user", "content": question}]
+    return {"model": model, "messages": messages, "video": video, "max_tokens": tokens, **fields}
+
+
+def measure_overhead(url: str, name: str, config: ServiceConfig, video: str, repeats: int) -> Overhead:
+    """The same warm questions through the service and to an engine of the same settings in this process."""
+    engine = Engine(config)
+    http: list[float] = []
+    process: list[float] = []
+    try:
+        for turn in range(repeats):
+            replies = run_load(Order(url, 1, [body(name, video, f"{turn} {n}?", 1, select="1") for n in range(12)]))
+            http += [reply.total_ms for reply in replies[2:]]
+            process += asyncio.run(_ask_engine(engine, video, turn))[2:]
+    finally:
+        engine.close()
+    http_ms, process_ms = statistics.median(http), statistics.median(process)
+    return Overhead(http_ms, process_ms, http_ms - process_ms)
+
+
+async def _ask_engine(engine: Engine, video: str, turn: int) -> list[float]:
+    taken = []
+    for number in range(12):
+        question = Question(video, f"{turn} {number}!", SelectionConfig("1"), GenerationConfig(1))
+        began = time.perf_counter()
+        async for event in engine.answer(question):
+            last = event
+        taken.append((time.perf_counter() - began) * 1000)
+        assert isinstance(last, Answer)
+    return taken
+
+
+def measure_askers(url: str, name: str, videos: Sequence[str], askers: int, tokens: int) -> tuple[float, float, float]:
+    """Tokens a second of one asker and of ``askers``, over HTTP, and the ratio; answers may end by themselves."""
+
+    def speed(count: int, questions: int) -> float:
+        orders = [body(name, videos[n % len(videos)], f"{count} {n}: what happens?", tokens) for n in range(questions)]
+        return tokens_per_second(run_load(Order(url, count, orders)))
+
+    speed(askers, 2 * askers)
+    pairs = [(speed(1, 8), speed(askers, 4 * askers)) for _ in range(3)]
+    one, many = (statistics.median(values) for values in zip(*pairs, strict=True))
+    return one, many, statistics.median(b / a for a, b in pairs)
+
+
+def measure_zipf(url: str, name: str, videos: Sequence[str], questions: int, askers: int, share: float) -> Zipf:
+    """``questions`` in all, by ``askers`` at a time."""
+    generator = random.Random(0)
+    order = list(videos)
+    generator.shuffle(order)
+    weights = [1 / (rank + 1) ** _EXPONENT for rank in range(len(order))]
+    asked = generator.choices(order, weights, k=questions)
+    requests = [body(name, video, f"{number}: what happens?", 8, top_k=1) for number, video in enumerate(asked)]
+    with _Memory() as memory:
+        began = time.perf_counter()
+        replies = run_load(Order(url, askers, requests))
+        seconds = time.perf_counter() - began
+    good = [reply for reply in replies if reply.status == 200 and reply.evidence]
+    stats = engine_stats()
+    total = sorted(reply.total_ms for reply in good)
+    first = sorted(reply.first_ms for reply in good)
+    return Zipf(
+        videos=len(videos),
+        questions=questions,
+        cache_share=share,
+        seconds=seconds,
+        hit_ratio=_hits(stats, "video"),
+        low_hit_ratio=_hits(stats, "low_memory"),
+        p50_ms=_percentile(total, 0.5),
+        p99_ms=_percentile(total, 0.99),
+        first_p50_ms=_percentile(first, 0.5),
+        first_p99_ms=_percentile(first, 0.99),
+        failed=len(replies) - len(good),
+        bytes_from=_sum_bytes(good),
+        memory_mib=memory.spread(),
+        latencies_ms=tuple(total),
+    )
+
+
+def engine_stats() -> EngineStats:
+    """Of the service's engine, which is one."""
+    stats: EngineStats = serve.get_deployment_handle("Engine", APPLICATION).stats.remote().result()
+    return stats
+
+
+def engine_process() -> psutil.Process:
+    """The process of the service's engine."""
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "Engine" in " ".join(process.cmdline()) and "ray::" in " ".join(process.cmdline()):
+                return process
+        except psutil.Error:
+            continue
+    raise RuntimeError("the engine's process was not found")
+
+
+def _hits(stats: EngineStats, cache: str) -> float:
+    counts = stats.caches[cache]
+    return counts.hits / max(1, counts.hits + counts.misses)
+
+
+def _percentile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def _sum_bytes(replies: Sequence[Reply]) -> dict[str, dict[str, int]]:
+    """Where the answers' bytes came from, as far as the service tells; otherwise only what came from storage."""
+    total: dict[str, dict[str, int]] = {}
+    for reply in replies:
+        told = reply.evidence.get("bytes_from") or {
+            level: {"storage": size} for level, size in reply.evidence["bytes_read"].items()
+        }
+        for level, origins in told.items():
+            for origin, size in origins.items():
+                by_origin = total.setdefault(level, {})
+                by_origin[origin] = by_origin.get(origin, 0) + size
+    return total
+
+
+class _Memory:
+    """Samples the resident memory of the engine's process."""
+
+    def __init__(self) -> None:
+        self._process = engine_process()
+        self._samples: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> _Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def spread(self, count: int = 8) -> tuple[float, ...]:
+        """MiB at ``count`` times, evenly over the last three quarters of the run: caches fill in the first."""
+        settled = self._samples[len(self._samples) // 4 :]
+        step = max(1, len(settled) // count)
+        return tuple(settled[::step][:count])
+
+    def _sample(self) -> None:
+        while not self._stop.wait(_EVERY_S):
+            self._samples.append(self._process.memory_info().rss / 2**20)

@@ -1,0 +1,54 @@
+"""``videox2l bench serve``: how fast questions are answered."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipelines.cli import options
+
+
+def serve(
+    videos: Annotated[int, typer.Option(help="Videos of the archive that is asked about at random.", min=1)] = 100,
+    minutes: Annotated[float, typer.Option(help="Length of each.", min=0.1)] = 2.0,
+    questions: Annotated[int, typer.Option(help="Questions about them.", min=1)] = 500,
+    repeats: Annotated[int, typer.Option(help="How often everything else is measured.", min=1)] = 5,
+    histogram: Annotated[
+        Path | None, typer.Option(help="Write how long the questions took into this SVG.", dir_okay=False)
+    ] = None,
+    flame: Annotated[
+        Path | None, typer.Option(help="Write a flame graph of one request into this SVG (py-spy).", dir_okay=False)
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure answers: the first token, many askers, what HTTP adds, and an archive larger than the caches.
+
+    With the bundled model and a larger one of random weights, about videos of random KVs, on one core a replica.
+    Ratios are of measurements taken in turn.
+
+    `videox2l bench serve`
+
+    `videox2l bench serve --videos 2000 --minutes 10 --questions 20000 --histogram latency.svg`
+    """
+    from pipelines.bench.serving import bench_serving, tables
+    from pipelines.bench.serving.report import histogram as draw
+
+    notes = Console(stderr=True, highlight=False)
+    with notes.status("preparing") as status:
+        report = bench_serving(
+            videos=videos, minutes=minutes, questions=questions, repeats=repeats, flame=flame, progress=status.update
+        )
+    if histogram is not None:
+        title = f"{report.zipf.questions} questions about {report.zipf.videos} videos, whole answers"
+        histogram.write_text(draw(report.zipf.latencies_ms, title))
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=1))
+        return
+    console = Console(highlight=False)
+    for table in tables(report):
+        console.print(table)
+        console.print()
