@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from videox2l.config import SamplingConfig
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV
-from videox2l.models import TINY_FOLDER, KVCompressibleModel
+from videox2l.models import KVCompressibleModel
+from videox2l.models.registry import TINY_FOLDER
 from videox2l.models.video_xl.checkpoint import checkpoint_name, load_config, weight_files
 from videox2l.models.video_xl.network import VideoXLNetwork
 from videox2l.prefill import index_spec
