@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Generator
@@ -17,7 +18,14 @@ from pipelines.serve.request import Question
 from pipelines.serve.threads import iterate_in_thread
 from videox2l.answering import AnswerEngine, EngineConfig, ResidentVideo
 from videox2l.answering.stopwatch import Stopwatch
-from videox2l.errors import CorruptDataError, VideoNotFoundError, VideoX2LError
+from videox2l.errors import (
+    ArchiveError,
+    ArchiveFormatError,
+    CorruptDataError,
+    FingerprintMismatchError,
+    VideoNotFoundError,
+    VideoX2LError,
+)
 from videox2l.models import load_model
 from videox2l.store import Archive, IndexReader
 from videox2l.store.async_reader import BackgroundFetch
@@ -26,8 +34,15 @@ from videox2l.store.disk_cache import DiskCache
 from videox2l.store.fetch import Fetcher
 from videox2l.store.low_chunks import LowChunks
 
+logger = logging.getLogger("ray.serve")
+
 # A live recording grows by the minute; looking at its manifest costs two small requests.
 _FRESH_S = 10.0
+
+# A question waits so long for that look, which takes milliseconds where storage is well. Where it is not, the question
+# is answered from what is resident.
+_LOOK_S = 1.0
+_LOOKS = 4
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,7 @@ class Engine:
             ),
         )
         self._questions = self._open_questions = 0
+        self._looks = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
         self._threads = ThreadPoolExecutor(config.max_ongoing_requests, thread_name_prefix="question")
 
     async def info(self) -> EngineInfo:
@@ -122,6 +138,7 @@ class Engine:
         self._low.close()
         self._fetch.close()
         self._threads.shutdown()
+        self._looks.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question, watch: Stopwatch) -> Generator[Event, None, None]:
         watch.lap("queue")
@@ -153,10 +170,13 @@ class Engine:
             return video
         self._checked[video_id] = now
         try:
-            stored = self._find(video_id).manifest
-        except VideoNotFoundError:
+            stored = self._looks.submit(self._find, video_id).result(_LOOK_S).manifest
+        except (VideoNotFoundError, FingerprintMismatchError, ArchiveFormatError, CorruptDataError):
             self._videos.discard(video_id)
             raise
+        except (TimeoutError, ArchiveError) as error:
+            logger.warning("%s: answering from what is resident, the archive cannot be looked at: %s", video_id, error)
+            return video
         if stored != video.manifest:
             self._videos.discard(video_id)
             video = self._videos.get(video_id, open_it)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from tests.unit.answering.by_hand import LOSSES
 from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn
 from videox2l.answering import ask as simple
 from videox2l.config import GenerationConfig, SelectionConfig
+from videox2l.errors import ArchiveError
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
 
@@ -105,6 +107,26 @@ def test_a_replaced_index_is_noticed(
     answer = ask(video_id)
     assert answer.chunks == 4
     assert answer.receipt.bytes_read["high"] > 0
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
+def test_a_resident_video_is_answered_about_while_the_archive_cannot_be_looked_at(
+    archive: Archive, random_model: KVCompressibleModel, ask: Asked, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    video_id = random_index(archive, random_model).manifest.video.video_id
+    expected = ask(video_id).text
+    over = threading.Event()
+
+    def look(*args: object) -> None:
+        if trouble == "fails":
+            raise ArchiveError("no answer within 10 s")
+        over.wait(60)
+
+    monkeypatch.setattr(engine, "_FRESH_S", 0.0)
+    monkeypatch.setattr(engine, "_LOOK_S", 0.1)
+    monkeypatch.setattr(ask.engine, "_find", look)
+    assert ask(video_id).text == expected
+    over.set()
 
 
 def test_questions_at_once_equal_the_simple_path(

@@ -33,7 +33,7 @@ class ByteCache(Generic[K, V]):
     """Thread-safe. An evicted value lives on for those who hold it.
 
     A single value larger than the budget is kept until another takes its place: loading it for every question again
-    would save nothing while it is used.
+    would save nothing while it is used. A budget of 0 keeps nothing.
     """
 
     def __init__(self, size: Callable[[V], int], budget: int) -> None:
@@ -95,7 +95,7 @@ class ByteCache(Generic[K, V]):
                 self._evict()
 
     def _evict(self) -> None:
-        for key in list(self._entries)[:-1]:
+        for key in list(self._entries)[: -1 if self._budget else None]:
             if self._bytes <= self._budget:
                 return
             if self._entries[key].future.done():

@@ -69,6 +69,14 @@ def test_a_value_above_the_budget_stays_until_another_comes() -> None:
     assert loader.loads == ["a", "huge", "a", "huge"]
 
 
+def test_a_budget_of_nothing_keeps_nothing() -> None:
+    loader = Loader()
+    resident = Cache(loader, 0)
+    assert [resident.get(key) for key in ("a", "a", "huge", "a")] == ["a", "a", "huge", "a"]
+    assert loader.loads == ["a", "a", "huge", "a"]
+    assert resident.bytes.stats().bytes == 0
+
+
 def test_a_failed_load_reaches_all_who_wait_and_is_tried_again() -> None:
     loader = Loader(delay_s=0.05)
     loader.broken = True
