@@ -26,6 +26,11 @@ class Access:
     config: ServiceConfig
     key: ApiKey | None = None
 
+    @property
+    def name(self) -> str:
+        """The key's, empty without one."""
+        return "" if self.key is None else self.key.name
+
     def sees(self, video: VideoEntry) -> bool:
         """Whether the video is there for this request. One that is not must look like one that does not exist."""
         names = [video.video_id, *video.names]

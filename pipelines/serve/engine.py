@@ -152,6 +152,7 @@ class Engine:
                 question.generation,
                 question.time_range,
                 question.history,
+                question.asker,
                 watch,
             )
         except CorruptDataError:

@@ -40,7 +40,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Question:
-    """What an engine needs to answer. ``video`` is as the user wrote it, or an id once the ingress has looked it up."""
+    """What an engine needs to answer. ``video`` is as the user wrote it, or an id once the ingress has looked it up.
+
+    ``asker``: whose conversation it continues; what is kept of one asker's turns serves no other.
+    """
 
     video: str
     text: str
@@ -48,6 +51,7 @@ class Question:
     generation: GenerationConfig
     time_range: TimeRange | None = None
     history: tuple[Turn, ...] = ()
+    asker: str = ""
 
 
 def read_question(request: ChatCompletionRequest) -> Question:

@@ -183,6 +183,7 @@ def test_a_follow_up_runs_only_what_is_new(archive: Archive, random_model: KVCom
     second = ask(video_id, tokens=20, history=history)
     assert second.receipt.cache == {"video": True, "memory": True, "conversation": True}
     assert second.receipt.bytes_from["low"] == {"memory": second.receipt.bytes_used["low"], "disk": 0, "storage": 0}
+    assert not ask(video_id, tokens=20, history=history, asker="somebody else").receipt.cache["conversation"]
     other = ask(video_id, "2", tokens=20, history=history)
     assert not other.receipt.cache["conversation"]  # another memory: the turns are run again
     for answer, select in ((second, "1"), (other, "2")):

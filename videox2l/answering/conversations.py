@@ -24,12 +24,15 @@ class Conversations:
         self._lock = threading.Lock()
         self._bytes = self._hits = self._misses = 0
 
-    def find(self, memory: Hashable, ids: Sequence[int]) -> TailSegment | None:
-        """KVs of as many of the first ``ids`` as are kept behind ``memory``, but never of the last one."""
+    def find(self, behind: Hashable, ids: Sequence[int]) -> TailSegment | None:
+        """KVs of as many of the first ``ids`` as are kept there, but never of the last one.
+
+        ``behind``: what tells apart memories, and whoever must not share.
+        """
         with self._lock:
             best, most = None, 0
             for key in self._kept:
-                if key[0] == memory and (common := _common(key[1], ids[:-1])) > most:
+                if key[0] == behind and (common := _common(key[1], ids[:-1])) > most:
                     best, most = key, common
             if best is None:
                 self._misses += 1
@@ -38,16 +41,16 @@ class Conversations:
             self._kept.move_to_end(best)
             return self._kept[best].first(most)
 
-    def keep(self, memory: Hashable, ids: Sequence[int], kvs: TailSegment) -> None:
-        """``kvs`` are those of ``ids`` behind ``memory``. They take the place of any that they continue."""
+    def keep(self, behind: Hashable, ids: Sequence[int], kvs: TailSegment) -> None:
+        """``kvs`` are those of ``ids`` there. They take the place of any that they continue."""
         if kvs.nbytes > self._budget:
             return
         new = tuple(ids)
         with self._lock:
-            continued = [key for key in self._kept if key[0] == memory and key[1] == new[: len(key[1])]]
+            continued = [key for key in self._kept if key[0] == behind and key[1] == new[: len(key[1])]]
             for key in continued:
                 self._bytes -= self._kept.pop(key).nbytes
-            self._kept[memory, new] = kvs
+            self._kept[behind, new] = kvs
             self._bytes += kvs.nbytes
             while self._bytes > self._budget:
                 self._bytes -= self._kept.popitem(last=False)[1].nbytes

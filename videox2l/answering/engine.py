@@ -75,10 +75,12 @@ class AnswerEngine:
         generation: GenerationConfig | None = None,
         time_range: TimeRange | None = None,
         history: Sequence[Turn] = (),
+        asker: str = "",
         watch: Stopwatch | None = None,
     ) -> Iterator[TextDelta | Answer]:
         """As :func:`~videox2l.answering.stream_answer`, with the same tokens; closing the iterator frees its place.
 
+        KVs of earlier turns serve the same ``asker`` only, so that nobody learns what others have asked.
         ``watch`` was started when the question arrived; by default that is now.
         """
         model, costs = self._model, Costs(watch)
@@ -88,7 +90,8 @@ class AnswerEngine:
         memory = build_memory(model, video, dialogue, selection, chunks, costs, self._means)
         generation = fit_context(model, memory.mixed.tokens, dialogue, generation)
         ids = dialogue.ids
-        kept = self._conversations.find(memory.key, ids)
+        conversation = (asker, memory.key)
+        kept = self._conversations.find(conversation, ids)
         costs.conversation_reused = kept is not None and bool(history)
         done = 0 if kept is None else kept.tokens
         device: torch.device = model.decoder.device
@@ -103,7 +106,7 @@ class AnswerEngine:
             ticket.cancel()
         if ticket.kvs is not None:
             whole = ticket.kvs if kept is None else kept.then(ticket.kvs)
-            self._conversations.keep(memory.key, [*ids, *tokens][: whole.tokens], whole)
+            self._conversations.keep(conversation, [*ids, *tokens][: whole.tokens], whole)
         yield evidence.answer(video, question, memory, text, len(ids), costs)
 
     @property

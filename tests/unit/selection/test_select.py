@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from videox2l.config import SelectionConfig
+from videox2l.config import Budget, SelectionConfig
 from videox2l.errors import ConfigError
 from videox2l.kv import KV, MixedKV, mix
 from videox2l.models import RelevanceHeads
@@ -50,6 +50,31 @@ def test_the_best_k_are_chosen_in_time_order(context: QuestionContext, name: str
 )
 def test_what_a_user_names(text: str, chunks: tuple[int, ...]) -> None:
     assert select(SelectionConfig(text), len(TOKENS), None).chunks == chunks
+
+
+@pytest.mark.parametrize(
+    ("budget", "chunks", "beyond"),
+    [
+        (Budget(), (0, 1, 2, 3, 4), set()),
+        (Budget(max_low_chunks=2), (0, 1), {2, 3, 4}),
+        (Budget(max_low_chunks=0), (), {0, 1, 2, 3, 4}),
+        (Budget(max_bytes=45), (0, 1, 3), {2, 4}),  # what is too large leaves room for a smaller one
+        (Budget(max_low_chunks=1, max_bytes=30), (0,), {1, 2, 3, 4}),
+        (Budget(max_bytes=0), (), {0, 1, 2, 3, 4}),
+    ],
+)
+def test_a_budget_keeps_the_first_that_fit(budget: Budget, chunks: tuple[int, ...], beyond: set[int]) -> None:
+    chosen = select(SelectionConfig("all", budget=budget), len(TOKENS), None, None, [10, 20, 30, 15, 60])
+    assert chosen.chunks == chunks
+    assert set(chosen.beyond_budget) == beyond
+
+
+def test_a_budget_keeps_the_best_scores(context: QuestionContext) -> None:
+    chosen = select(SelectionConfig("attention", 3, Budget(max_low_chunks=2)), len(TOKENS), context)
+    assert chosen.scores is not None
+    ranked = sorted(range(len(TOKENS)), key=lambda index: chosen.scores[index], reverse=True)
+    assert chosen.chunks == tuple(sorted(ranked[:2]))
+    assert list(chosen.beyond_budget) == [ranked[2]]
 
 
 @pytest.mark.parametrize("text", ["best", "", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5"])
