@@ -36,6 +36,14 @@ def serve(
         list[str] | None,
         typer.Option(help="Videos below this folder or URL prefix may be ingested over HTTP. May be repeated."),
     ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting, such as resident_bytes or low_deadline_s. May be repeated.",
+        ),
+    ] = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print a Serve configuration file for a cluster, and do nothing.")
     ] = False,
@@ -52,9 +60,14 @@ def serve(
     Others may reach it once it has keys:
 
     `videox2l keys add alice > alice.key; videox2l serve --api-keys keys.json --host 0.0.0.0`
+
+    Larger caches, and less patience with slow storage:
+
+    `videox2l serve --set resident_bytes=16000000000 --set low_deadline_s=2`
     """  # noqa: E501 a command to copy
     from pipelines.serve import run
     from pipelines.serve.cluster_config import write_serve_config
+    from pipelines.serve.config import read_assignments
 
     settings: dict[str, Any] = {
         "model": model,
@@ -69,7 +82,7 @@ def serve(
         "allow_delete": allow_delete,
         "ingest_from": tuple(ingest_from or ()),
         "storage_options": storage_options or {},
-    }
+    } | read_assignments(assignments or [])
     if print_config:
         typer.echo(write_serve_config(archive, host, port, settings), nl=False)
         return

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 from ray.serve.schema import ServeDeploySchema
 
 from pipelines.serve.app import build_app
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.run import APPLICATION, guarded
-from videox2l.errors import ConfigError
 
 
 def serve_config(archive_url: str, host: str, port: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,10 +18,7 @@ def serve_config(archive_url: str, host: str, port: int, settings: Mapping[str, 
 
     :raises ConfigError: a setting is impossible, or strangers could use the service and nobody has allowed that.
     """
-    try:
-        config = guarded(ServiceConfig(archive_url=archive_url, **settings), host)
-    except ValidationError as error:
-        raise ConfigError(str(error)) from error
+    config = guarded(ServiceConfig.read(archive_url, settings), host)
     build_app(config)
     document = {
         "proxy_location": "EveryNode",

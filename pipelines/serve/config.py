@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from videox2l.errors import ConfigError
 
 
 class ServiceConfig(BaseModel):
@@ -79,6 +83,18 @@ class ServiceConfig(BaseModel):
     autoscale_to: int | None = Field(default=None, ge=1)
     """Engines under load, from ``replicas`` on; ``None`` keeps their number."""
 
+    @classmethod
+    def read(cls, archive_url: str, settings: Mapping[str, Any]) -> ServiceConfig:
+        """From ``settings`` by name.
+
+        :raises ConfigError: some are unknown or impossible; it names each.
+        """
+        try:
+            return cls.model_validate({"archive_url": archive_url, **settings})
+        except ValidationError as error:
+            problems = [(".".join(map(str, one["loc"])), one["msg"]) for one in error.errors()]
+            raise ConfigError("; ".join(f"{name}: {text}" if name else text for name, text in problems)) from error
+
     @property
     def served_name(self) -> str:
         """The model's name in requests and answers."""
@@ -100,3 +116,21 @@ class ServiceConfig(BaseModel):
     def compute_dtype(self) -> str:
         """``dtype`` with its default, so that a machine without a GPU can name the fingerprint of one with."""
         return self.dtype or ("bfloat16" if self.gpus_per_replica else "float32")
+
+
+def read_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """Settings from texts such as ``"low_deadline_s=2"``; values are written as in YAML.
+
+    :raises ConfigError: one is no assignment to a setting.
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or name not in ServiceConfig.model_fields:
+            known = ", ".join(sorted(ServiceConfig.model_fields))
+            raise ConfigError(f"{assignment!r} is not NAME=VALUE of a setting, which are {known}")
+        try:
+            settings[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{name}: {value!r} cannot be read: {error}") from error
+    return settings

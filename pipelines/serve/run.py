@@ -88,7 +88,7 @@ def start_service(archive_url: str, *, host: str = LOCAL, port: int = 0, **setti
 
     Uses the Ray of this process or of ``RAY_ADDRESS`` where there is one, else starts one.
     """
-    config = check(guarded(ServiceConfig(archive_url=archive_url, **settings), host))
+    config = check(guarded(ServiceConfig.read(archive_url, settings), host))
     port = _bindable(host, port)
     owns_ray = not ray.is_initialized()
     if not owns_ray and serve.status().proxies:
