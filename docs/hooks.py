@@ -1,4 +1,4 @@
-"""Pages of the site that are not in ``docs/``: files from elsewhere in the repository, and references made from the code.
+"""Pages of the site that are not in ``docs/``: files from elsewhere in the repository, and references made from code.
 
 Links in Markdown are those of the repository, so that they work where it is read as it is; here they become the site's.
 """
@@ -51,8 +51,9 @@ def metrics() -> str:
         f"| `{PREFIX}{name}` | {about.kind} | {', '.join(about.labels)} | {about.description} |"
         for name, about in METRICS.items()
     ]
-    head = "# Metrics of the service\n\nAt `/metrics`, for Prometheus. Those of an ingest are in [operating](../operating.md).\n"
-    return "\n".join([head, "| metric | kind | labels | |", "| --- | --- | --- | --- |", *rows, ""])
+    told = "At `/metrics`, for Prometheus. Those of an ingest are in [operating](../operating.md)."
+    heads = ["| metric | kind | labels | |", "| --- | --- | --- | --- |"]
+    return "\n".join(["# Metrics of the service", "", told, "", *heads, *rows, ""])
 
 
 def python() -> str:
