@@ -105,14 +105,18 @@ class Budget:
 class SelectionConfig:
     """Which chunks a question re-loads at low compression.
 
-    ``select`` names a relevance scorer (``attention``, ``random``), ``all``, ``none``, or chunk numbers (``0,4-6``).
-    ``top_k``: how many chunks a scorer may choose. The default, 2, covers an event that straddles a chunk border.
-    ``budget`` bounds what any of them may cost.
+    ``select`` names a relevance scorer (``attention``, ``keys``, ``random``, …) or several whose ranks are joined
+    (``attention+keys``), ``all``, ``none``, ``uniform``, ``recent``, or chunk numbers (``0,4-6``). ``top_k``: how many
+    chunks a scorer may choose. The default, 2, covers an event that straddles a chunk border. ``budget`` bounds what
+    any of them may cost. ``policy`` says which of the best are taken: see :mod:`videox2l.selection.policy`.
+    ``correct_drift`` takes out of the scores what grows or falls with time.
     """
 
     select: str = "attention"
     top_k: int = 2
     budget: Budget = Budget()
+    policy: str = "top_k"
+    correct_drift: bool = False
 
     def __post_init__(self) -> None:
         if self.top_k < 0:

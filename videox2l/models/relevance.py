@@ -26,6 +26,15 @@ class RelevanceHeads:
     question_tokens: TokenChoice = "mean"
     reduction: Reduction = "mean"
 
+    @property
+    def layers(self) -> frozenset[int]:
+        """Those with such heads."""
+        return frozenset(layer for layer, _ in self.heads)
+
+    def of_layer(self, layer: int) -> list[int]:
+        """Its heads, in order."""
+        return sorted(head for at, head in self.heads if at == layer)
+
 
 def read_relevance_heads(folder: Path, layers: int, query_heads: int) -> RelevanceHeads | None:
     """``relevance.json`` of a checkpoint folder, where it has one.

@@ -6,10 +6,12 @@ import itertools
 
 import torch
 
+from videox2l.errors import ConfigError
 from videox2l.models.cache import to_cache
 from videox2l.parallel.model import ShardedVideoXL
-from videox2l.selection import SCORERS, QuestionContext
-from videox2l.selection.attention import all_heads, attention_weights, chunk_scores, score_by_attention
+from videox2l.selection import SCORERS, QuestionContext, Scorer
+from videox2l.selection.attention import attention_weights, chunk_scores, score_by_attention
+from videox2l.selection.question import relevance_heads
 
 
 @torch.inference_mode()
@@ -18,7 +20,7 @@ def score_over_ranks(context: QuestionContext) -> list[float]:
     model, memory = context.model, context.memory
     if not isinstance(model, ShardedVideoXL):
         return score_by_attention(context)
-    how = model.relevance_heads or all_heads(model)
+    how = relevance_heads(model)
     heads = sorted(how.heads)
     ids_BT = torch.tensor([context.question_ids], device=memory.keys_LHTD.device)
     decoder = model.decoder.base_model
@@ -36,5 +38,16 @@ def score_over_ranks(context: QuestionContext) -> list[float]:
     return model.ranks.add(scores_QC).mean(0).tolist()
 
 
-# A question asks for a scorer by name, and on a sharded model the plain one would take the wrong heads.
+def _refuse_over_ranks(name: str, scorer: Scorer) -> Scorer:
+    def score(context: QuestionContext) -> list[float]:
+        if isinstance(context.model, ShardedVideoXL):
+            raise ConfigError(f"select {name!r} needs all heads on one device: use attention with this model")
+        return scorer(context)
+
+    return score
+
+
+# A question asks for a scorer by name, and on a sharded model the plain ones would take the wrong heads.
 SCORERS["attention"] = score_over_ranks
+for _name in ("keys", "key_bounds", "two_step"):
+    SCORERS[_name] = _refuse_over_ranks(_name, SCORERS[_name])

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from videox2l.config import Budget, SelectionConfig
 from videox2l.errors import ConfigError
 from videox2l.selection.attention import score_by_attention
+from videox2l.selection.drift import without_drift
+from videox2l.selection.fusion import fuse
+from videox2l.selection.keys import score_by_key_bounds, score_by_keys
+from videox2l.selection.policy import choose
 from videox2l.selection.random import score_randomly
 from videox2l.selection.scorer import QuestionContext, Scorer
+from videox2l.selection.two_step import score_in_two_steps
 
 # Add a scorer: one file beside this one, one line here.
-SCORERS: dict[str, Scorer] = {"attention": score_by_attention, "random": score_randomly}
+SCORERS: dict[str, Scorer] = {
+    "attention": score_by_attention,
+    "keys": score_by_keys,
+    "key_bounds": score_by_key_bounds,
+    "two_step": score_in_two_steps,
+    "random": score_randomly,
+}
+
+# Controls that do not look at the question: every scorer has to beat them at the same number of chunks.
+_CONTROLS: dict[str, Callable[[Sequence[int], int], Sequence[int]]] = {
+    "all": lambda candidates, _: candidates,
+    "none": lambda *_: (),
+    "uniform": lambda candidates, k: [candidates[int((n + 0.5) * len(candidates) / k)] for n in range(k)],
+    "recent": lambda candidates, k: candidates[max(0, len(candidates) - k) :],
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,7 @@ class Selection:
 
 def needs_scores(config: SelectionConfig) -> bool:
     """Whether this selection looks at the question at all."""
-    return config.select in SCORERS
+    return bool(_scorers(config.select))
 
 
 def select(
@@ -50,18 +69,31 @@ def select(
     Raises :class:`ConfigError` for a chunk that the video does not have or that is not to be chosen from.
     """
     candidates = range(chunks) if within is None else within
-    if config.select == "all":
-        return _within_budget(config.budget, candidates, None, low_bytes)
-    if config.select == "none":
-        return Selection(())
-    if config.select in SCORERS:
+    if config.select in _CONTROLS:
+        taken = _CONTROLS[config.select](candidates, min(config.top_k, len(candidates)))
+        return _within_budget(config.budget, taken, None, low_bytes)
+    if needs_scores(config):
         if context is None:
             raise ValueError(f"selection {config.select!r} needs the question")
-        scores = dict(zip(candidates, SCORERS[config.select](context), strict=True))
-        best = sorted(candidates, key=lambda index: (-scores[index], index))[: config.top_k]
-        every = tuple(scores.get(index) for index in range(chunks))
+        scores = _score(config, context)
+        best = [candidates[index] for index in choose(config.policy, scores, config.top_k)]
+        of_chunk = dict(zip(candidates, scores, strict=True))
+        every = tuple(of_chunk.get(index) for index in range(chunks))
         return _within_budget(config.budget, best, every, low_bytes)
     return _within_budget(config.budget, _named(config.select, chunks, candidates), None, low_bytes)
+
+
+def _scorers(text: str) -> list[Scorer]:
+    """Those that ``text`` names, joined by plus signs; none if it is no such text."""
+    names = text.split("+")
+    return [SCORERS[name] for name in names] if all(name in SCORERS for name in names) else []
+
+
+def _score(config: SelectionConfig, context: QuestionContext) -> list[float]:
+    found = [scorer(context) for scorer in _scorers(config.select)]
+    if config.correct_drift:
+        found = [without_drift(scores) for scores in found]
+    return found[0] if len(found) == 1 else fuse(found)
 
 
 def _within_budget(
@@ -104,8 +136,11 @@ def parse_chunks(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
         if match is None:
-            known = ", ".join(["all", "none", *SCORERS])
-            raise ConfigError(f"select {text!r} is neither {known} nor chunk numbers such as 0,4-6")
+            known = ", ".join([*SCORERS, *_CONTROLS])
+            raise ConfigError(
+                f"select {text!r} is neither {known}, nor scorers joined as in attention+keys, nor chunk numbers such "
+                "as 0,4-6"
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first > 1_000_000:
             raise ConfigError(f"select {text!r}: the range {part.strip()} is empty or absurdly long")

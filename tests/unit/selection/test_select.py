@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -10,7 +12,9 @@ from videox2l.models import RelevanceHeads
 from videox2l.models.cache import to_cache
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.selection import SCORERS, QuestionContext, select
-from videox2l.selection.attention import all_heads, score_by_attention
+from videox2l.selection.attention import score_by_attention
+from videox2l.selection.fusion import fuse
+from videox2l.selection.question import relevance_heads
 from videox2l.selection.select import parse_chunks
 
 TOKENS = (6, 1, 3, 0, 6)  # of each chunk; unequal, and one without any
@@ -46,7 +50,15 @@ def test_the_best_k_are_chosen_in_time_order(context: QuestionContext, name: str
 
 @pytest.mark.parametrize(
     ("text", "chunks"),
-    [("all", (0, 1, 2, 3, 4)), ("none", ()), ("3", (3,)), ("4,0-2", (0, 1, 2, 4)), (" 1 , 1 ", (1,))],
+    [
+        ("all", (0, 1, 2, 3, 4)),
+        ("none", ()),
+        ("uniform", (1, 3)),
+        ("recent", (3, 4)),
+        ("3", (3,)),
+        ("4,0-2", (0, 1, 2, 4)),
+        (" 1 , 1 ", (1,)),
+    ],
 )
 def test_what_a_user_names(text: str, chunks: tuple[int, ...]) -> None:
     assert select(SelectionConfig(text), len(TOKENS), None).chunks == chunks
@@ -77,7 +89,9 @@ def test_a_budget_keeps_the_best_scores(context: QuestionContext) -> None:
     assert list(chosen.beyond_budget) == [ranked[2]]
 
 
-@pytest.mark.parametrize("text", ["best", "", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5"])
+@pytest.mark.parametrize(
+    "text", ["best", "", "attention+", "attention+all", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5"]
+)
 def test_what_is_no_selection(text: str) -> None:
     with pytest.raises(ConfigError, match="select"):
         parse_chunks(text)
@@ -86,6 +100,24 @@ def test_what_is_no_selection(text: str) -> None:
 def test_a_chunk_the_video_does_not_have() -> None:
     with pytest.raises(ConfigError, match="do not exist"):
         select(SelectionConfig("5"), len(TOKENS), None)
+
+
+def test_scorers_are_joined_by_their_ranks(context: QuestionContext) -> None:
+    joined = select(SelectionConfig("attention+keys"), len(TOKENS), context).scores
+    parts = [SCORERS[name](context) for name in ("attention", "keys")]
+    assert joined == tuple(fuse(parts))
+
+
+def test_drift_is_taken_out_before_the_choice(context: QuestionContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORERS, "attention", lambda _: [0.0, 1.0, 3.5, 3.0, 4.0])
+    config = SelectionConfig("attention", top_k=1)
+    assert select(config, len(TOKENS), context).chunks == (4,)
+    assert select(dataclasses.replace(config, correct_drift=True), len(TOKENS), context).chunks == (2,)
+
+
+def test_the_policy_is_asked(context: QuestionContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SCORERS, "attention", lambda _: [0.0, 0.9, 1.0, 0.0, 0.8])
+    assert select(SelectionConfig("attention", policy="coverage"), len(TOKENS), context).chunks == (2, 4)
 
 
 @pytest.mark.parametrize(("text", "chunks"), [("all", (3, 5, 6, 7, 9)), ("none", ()), ("5-7", (5, 6, 7))])
@@ -155,4 +187,4 @@ def reference_scores(model: VideoXL, context: QuestionContext, how: RelevanceHea
 
 
 def test_without_calibration_all_heads_count(random_model: VideoXL) -> None:
-    assert len(all_heads(random_model).heads) == 2 * 4
+    assert len(relevance_heads(random_model).heads) == 2 * 4
