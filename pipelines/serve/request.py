@@ -63,7 +63,7 @@ def read_question(request: ChatCompletionRequest) -> Question:
     return Question(
         video=address.video,
         text=text,
-        selection=SelectionConfig(request.select, request.top_k, _budget(request.videox2l)),
+        selection=_selection(request),
         generation=_generation(request),
         time_range=_time_range(address, request.videox2l),
         history=history,
@@ -99,10 +99,12 @@ def _generation(request: ChatCompletionRequest) -> GenerationConfig:
     )
 
 
-def _budget(options: VideoOptions | None) -> Budget:
+def _selection(request: ChatCompletionRequest) -> SelectionConfig:
+    options = request.videox2l
     if options is None:
-        return Budget()
-    return Budget(options.max_low_chunks, options.max_bytes, options.max_first_token_ms)
+        return SelectionConfig(request.select, request.top_k)
+    budget = Budget(options.max_low_chunks, options.max_bytes, options.max_first_token_ms)
+    return SelectionConfig(request.select, request.top_k, budget, options.policy, options.correct_drift)
 
 
 def _time_range(address: VideoAddress, options: VideoOptions | None) -> TimeRange | None:

@@ -43,9 +43,15 @@ def test_every_supported_field_arrives() -> None:
         top_logprobs=4,
         stream=True,
         stream_options=None,
-        videox2l={"max_low_chunks": 3, "max_bytes": 10_000, "max_first_token_ms": 250},
+        videox2l={
+            "max_low_chunks": 3,
+            "max_bytes": 10_000,
+            "max_first_token_ms": 250,
+            "policy": "mass:0.5",
+            "correct_drift": True,
+        },
     )
-    assert question.selection == SelectionConfig("0,2-3", 5, Budget(3, 10_000, 250.0))
+    assert question.selection == SelectionConfig("0,2-3", 5, Budget(3, 10_000, 250.0), "mass:0.5", True)
     assert question.generation == GenerationConfig(7, 0.5, 0.9, 3, ("\n", "END"), 4)
 
 

@@ -65,7 +65,10 @@ class StreamOptions(LooseRequest):
 
 
 class VideoOptions(LooseRequest):
-    """The part of the video that the question is about, and what its answer may cost. All may be left out."""
+    """The part of the video that the question is about, how its chunks are chosen, and what its answer may cost.
+
+    All may be left out.
+    """
 
     start: Time | None = Field(
         default=None,
@@ -74,6 +77,13 @@ class VideoOptions(LooseRequest):
         "is known",
     )
     end: Time | None = Field(default=None, alias="to", description="as from")
+    policy: str = Field(
+        default="top_k",
+        max_length=MAX_TEXT,
+        description="which of the best chunks are taken: top_k, threshold, mass or coverage, which may be followed by a "
+        "number from 0 to 1 as in coverage:0.5",
+    )
+    correct_drift: bool = Field(default=False, description="take out of the scores what grows or falls with time")
     max_low_chunks: int | None = Field(default=None, ge=0, description="re-load at most so many chunks in detail")
     max_bytes: int | None = Field(default=None, ge=0, description="of their detail, in the archive")
     max_first_token_ms: float | None = Field(
@@ -94,10 +104,11 @@ class ChatCompletionRequest(LooseRequest):
     select: str = Field(
         default="attention",
         max_length=MAX_TEXT,
-        description="chunks to re-load in detail: attention, random, all, none, or chunk numbers such as 0,4-6",
+        description="chunks to re-load in detail: a scorer (attention, keys, key_bounds, two_step, random), several joined "
+        "as in attention+keys, all, none, uniform, recent, or chunk numbers such as 0,4-6",
     )
-    top_k: int = Field(default=2, ge=0, description="how many chunks attention or random may choose")
-    videox2l: VideoOptions | None = Field(default=None, description="a part of the video, and a budget")
+    top_k: int = Field(default=2, ge=0, description="how many chunks a scorer may choose")
+    videox2l: VideoOptions | None = Field(default=None, description="a part of the video, a policy and a budget")
     max_tokens: int | None = Field(default=None, ge=1, description="default 128")
     max_completion_tokens: int | None = Field(default=None, ge=1, description="takes precedence over max_tokens")
     # OpenAI's default is 1; 0 (greedy) makes answers about a video reproducible.
