@@ -80,8 +80,8 @@ class VideoOptions(LooseRequest):
     policy: str = Field(
         default="top_k",
         max_length=MAX_TEXT,
-        description="which of the best chunks are taken: top_k, threshold, mass or coverage, followed by a number from 0 "
-        "to 1 or not, as in coverage:0.5",
+        description="which of the best chunks are taken: top_k, threshold, mass or coverage; the last three may be "
+        "followed by a number from 0 to 1, as in coverage:0.5",
     )
     correct_drift: bool = Field(default=False, description="take out of the scores what grows or falls with time")
     max_low_chunks: int | None = Field(default=None, ge=0, description="re-load at most so many chunks in detail")
@@ -104,8 +104,8 @@ class ChatCompletionRequest(LooseRequest):
     select: str = Field(
         default="attention",
         max_length=MAX_TEXT,
-        description="chunks to re-load in detail: a scorer (attention, keys, key_bounds, two_step, random), several as in "
-        "attention+keys, all, none, uniform, recent, or chunk numbers such as 0,4-6",
+        description="chunks to re-load in detail: a scorer (attention, keys, key_bounds, two_step, random), several as "
+        "in attention+keys, all, none, uniform, recent, or chunk numbers such as 0,4-6",
     )
     top_k: int = Field(default=2, ge=0, description="how many chunks a scorer may choose")
     videox2l: VideoOptions | None = Field(default=None, description="a part of the video, a policy and a budget")
