@@ -146,8 +146,7 @@ class _Making:
         ]
         places = {chunk: place for place, chunk in enumerate(self._chunks)}
         mixer = Mixer(prompt, expected, self._rope_tables)
-        for chunk, kv in high.items():
-            mixer.place(places[chunk], kv)
+        mixer.place({places[chunk]: kv for chunk, kv in high.items()})
         self._costs.watch.lap("mix")
         for chunk, kv_or_reason in arriving:
             self._costs.watch.lap("fetch_low")
@@ -155,7 +154,7 @@ class _Making:
                 missing[chunk] = kv_or_reason
             else:
                 found[chunk] = kv_or_reason
-                mixer.place(places[chunk], kv_or_reason)
+                mixer.place({places[chunk]: kv_or_reason})
             self._costs.watch.lap("mix")
         self._costs.watch.lap("fetch_low")
         detailed = [chunk for chunk in chosen if chunk in found]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from videox2l.kv.chunk import KV
-from videox2l.kv.rope import RopeTables, rotate_into
+from videox2l.kv.rope import RopeTables, rotate_in_place
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,28 @@ class Mixer:
         self._values_LHTD = prompt.values_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
         self._prompt_tokens = prompt.tokens
-        self._place(slice(0, prompt.tokens), prompt)
+        self._place(slice(0, prompt.tokens), [prompt])
 
-    def place(self, number: int, chunk: KV) -> None:
-        """Copy in the chunk at place ``number``. It has as many tokens as were told."""
-        self._place(self._slices[number], chunk)
+    def place(self, parts: Mapping[int, KV]) -> None:
+        """Copy in chunks by their places in the memory. They have as many tokens as were told.
+
+        Those that follow one another are copied and rotated as one: a long video has hundreds of small ones, and each
+        operation has its price.
+        """
+        for _, run in itertools.groupby(enumerate(sorted(parts)), key=lambda pair: pair[1] - pair[0]):
+            numbers = [number for _, number in run]
+            span = slice(self._slices[numbers[0]].start, self._slices[numbers[-1]].stop)
+            self._place(span, [parts[number] for number in numbers])
 
     def finish(self) -> MixedKV:
         """The memory, once all chunks are in place."""
         return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt_tokens, self._slices)
 
-    def _place(self, span: slice, part: KV) -> None:
-        rotate_into(self._keys_LHTD[:, :, span], part.keys_LHTD, (self._cos_TD[span], self._sin_TD[span]))
-        self._values_LHTD[:, :, span] = part.values_LHTD
+    def _place(self, span: slice, parts: Sequence[KV]) -> None:
+        keys_LHTD, values_LHTD = self._keys_LHTD[:, :, span], self._values_LHTD[:, :, span]
+        torch.cat([part.keys_LHTD for part in parts], dim=2, out=keys_LHTD)
+        torch.cat([part.values_LHTD for part in parts], dim=2, out=values_LHTD)
+        rotate_in_place(keys_LHTD, (self._cos_TD[span], self._sin_TD[span]))
 
 
 def mix(prompt: KV, chunks: Sequence[KV], rope_tables: Callable[[int, torch.dtype], RopeTables]) -> MixedKV:
@@ -85,6 +94,5 @@ def mix(prompt: KV, chunks: Sequence[KV], rope_tables: Callable[[int, torch.dtyp
     ``chunks`` holds one KV a chunk in time order (see :func:`reload`); ``rope_tables`` as of :class:`Mixer`.
     """
     mixer = Mixer(prompt, [chunk.tokens for chunk in chunks], rope_tables)
-    for number, chunk in enumerate(chunks):
-        mixer.place(number, chunk)
+    mixer.place(dict(enumerate(chunks)))
     return mixer.finish()

@@ -19,11 +19,14 @@ def rotate(states_XTD: torch.Tensor, tables: RopeTables) -> torch.Tensor:
     return states_XTD * cos_TD + torch.cat((-second, first), dim=-1) * sin_TD
 
 
-def rotate_into(target_XTD: torch.Tensor, states_XTD: torch.Tensor, tables: RopeTables) -> None:
-    """As :func:`rotate`, written into ``target_XTD`` without a second buffer of the full size for the result."""
+def rotate_in_place(states_LHTD: torch.Tensor, tables: RopeTables) -> None:
+    """As :func:`rotate`, to the bit. Layer by layer: buffers of many MiB cost more to be had than to be computed."""
     cos_TD, sin_TD = tables
-    half = states_XTD.shape[-1] // 2
-    first, second = states_XTD[..., :half], states_XTD[..., half:]
-    torch.mul(states_XTD, cos_TD, out=target_XTD)
-    target_XTD[..., :half] -= second * sin_TD[..., :half]
-    target_XTD[..., half:] += first * sin_TD[..., half:]
+    half = states_LHTD.shape[-1] // 2
+    for states_HTD in states_LHTD:
+        first, second = states_HTD[..., :half], states_HTD[..., half:]
+        rotated = first * cos_TD[..., :half]
+        rotated -= second * sin_TD[..., :half]
+        second *= cos_TD[..., half:]
+        second += first * sin_TD[..., half:]
+        first.copy_(rotated)

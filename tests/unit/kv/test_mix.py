@@ -5,8 +5,8 @@ import torch
 from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
 
-from videox2l.kv import KV, concatenate, mix, reload
-from videox2l.kv.rope import RopeTables, rotate, rotate_into
+from videox2l.kv import KV, Mixer, concatenate, mix, reload
+from videox2l.kv.rope import RopeTables, rotate, rotate_in_place
 
 ROTARY = Qwen2RotaryEmbedding(Qwen2Config(hidden_size=32, num_attention_heads=4, num_key_value_heads=2))
 
@@ -55,10 +55,23 @@ def test_low_kvs_of_no_chunk(index: int) -> None:
         reload([random_kv(1, 0), random_kv(1, 1)], {index: random_kv(2, 2)})
 
 
-def test_in_place_rotation_may_write_into_a_slice() -> None:
+def test_rotation_in_place_of_a_slice() -> None:
     keys_LHTD = random_kv(4, 3).keys_LHTD
     target = torch.zeros(3, 2, 9, 8)
-    rotate_into(target[:, :, 2:6], keys_LHTD, tables(4))
+    target[:, :, 2:6] = keys_LHTD
+    rotate_in_place(target[:, :, 2:6], tables(4))
     assert torch.equal(target[:, :, 2:6], rotate(keys_LHTD, tables(4)))
     assert not target[:, :, :2].any()
     assert not target[:, :, 6:].any()
+
+
+def test_a_memory_is_the_same_in_whatever_order_its_parts_come() -> None:
+    prompt, *parts = [random_kv(tokens, tokens) for tokens in (3, 4, 1, 5, 2, 6)]
+    whole = mix(prompt, parts, tables)
+    mixer = Mixer(prompt, [part.tokens for part in parts], tables)
+    for numbers in ((3,), (4, 0, 1), (2,)):
+        mixer.place({number: parts[number] for number in numbers})
+    mixed = mixer.finish()
+    assert torch.equal(mixed.keys_LHTD, whole.keys_LHTD)
+    assert torch.equal(mixed.values_LHTD, whole.values_LHTD)
+    assert mixed.chunk_slices == whole.chunk_slices
