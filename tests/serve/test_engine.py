@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.serve import engine
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.engine import Engine
 from pipelines.serve.request import Question
 from tests.archives import random_index
 from tests.unit.answering.by_hand import LOSSES
-from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn
+from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn, residents
 from videox2l.answering import ask as simple
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.models import KVCompressibleModel
@@ -95,7 +94,7 @@ def test_a_replaced_index_is_noticed(
     ask: Asked,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "_FRESH_S", 0.0)
+    monkeypatch.setattr(residents, "_FRESH_S", 0.0)
     old = random_index(archive, random_model, chunks=3).manifest
     video_id = old.video.video_id
     assert ask(video_id).chunks == 3
