@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videox2l.config import CompressionConfig, EdgeRatio
+from videox2l.config import Budget, CompressionConfig, EdgeRatio
 from videox2l.errors import ConfigError
 
 DEFAULT_ARCHIVE = "archive"
@@ -56,6 +57,58 @@ def storage_options(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"--storage-options must be a JSON object such as {example}.")
     return found
+
+
+_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def budget(text: str) -> Budget:
+    """What a question may cost at most, such as ``chunks=2,bytes=4MiB,ms=500``; any of the three may be left out.
+
+    :raises ConfigError: it is none.
+    """
+    names = {"chunks": "max_low_chunks", "bytes": "max_bytes", "ms": "max_first_token_ms"}
+    found: dict[str, float] = {}
+    for part in text.replace(",", " ").split():
+        name, _, value = part.partition("=")
+        number = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([a-z]*)", value.lower())
+        unit = "" if number is None else number[2]
+        if (
+            name not in names
+            or names[name] in found
+            or number is None
+            or (unit and name != "bytes")
+            or (unit not in _BYTES)
+        ):
+            raise ConfigError(
+                f"{part!r} is no budget: write chunks=2 (read in detail), bytes=4MiB (of low KVs) or ms=500 (until the "
+                "first token), several separated by commas"
+            )
+        found[names[name]] = float(number[1]) * _BYTES[unit]
+    whole = {name: value if name == "max_first_token_ms" else int(value) for name, value in found.items()}
+    return Budget(**whole)  # type: ignore[arg-type]
+
+
+def budget_words(given: Budget) -> str:
+    """The same as text; empty where nothing is limited."""
+    parts = {"chunks": given.max_low_chunks, "bytes": given.max_bytes, "ms": given.max_first_token_ms}
+    return ",".join(f"{name}={value:g}" for name, value in parts.items() if value is not None)
+
+
+def video_names(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: names of videos in the archive that the command line names so far. Of local archives only."""
+    from videox2l.errors import VideoX2LError
+    from videox2l.store import Archive
+
+    url = str(context.params.get("archive") or os.environ.get("VIDEOX2L_ARCHIVE") or DEFAULT_ARCHIVE)
+    if "://" in url:  # a key press should not wait for a network
+        return []
+    try:
+        videos = Archive.open(url).videos()
+    except (VideoX2LError, OSError):
+        return []
+    names = [video.name for video in videos if video.name.startswith(incomplete)]
+    return names or [video.video_id for video in videos if incomplete and video.video_id.startswith(incomplete)]
 
 
 Archive = Annotated[

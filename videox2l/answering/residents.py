@@ -105,9 +105,7 @@ class ResidentVideos:
 
     def _find(self, key: _Key) -> IndexReader:
         video_id, index_fp = key
-        return self._archive.open_index(
-            video_id, model_fingerprint=self._model.identity.fingerprint, index_fp=index_fp
-        )
+        return self._archive.open_index(video_id, model_fingerprint=self._model.identity.fingerprint, index_fp=index_fp)
 
 
 def resident_size(video: ResidentVideo) -> int:
