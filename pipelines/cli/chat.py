@@ -17,6 +17,7 @@ from videox2l.answering.words import summary, warning_lines
 from videox2l.config import Budget, SelectionConfig
 from videox2l.errors import ConfigError, VideoNotFoundError, VideoX2LError
 from videox2l.library import Conversation, Library, Video
+from videox2l.selection.select import SCORERS, parse_chunks
 
 _PROMPT = "> "
 
@@ -27,9 +28,9 @@ _HELP = {
     "/spans": "what the last answer read in detail, and what came next",
     "/explain": "ask the last question again without each chunk that it read",
     "/video NAME": "go on with another video: its name, id or file; alone: list them",
-    "/select WHICH [K]": "chunks to read in detail: attention, all, none, random, or 0,4-6; K: how many at most",
-    "/budget LIMITS": "what a question may cost: chunks=2,bytes=4MiB,ms=500; `off` for no limit",
-    "/part FROM [TO]": "ask only about this part: 90, 1:30, 2026-11-21T08:00:00; `-` for an open side, `off` for all",
+    "/select WHICH [K]": "what to read in detail: attention, all, none, random, 0,4-6; K: how many at most",
+    "/budget LIMITS": "what a question may cost: chunks=2,bytes=4MiB,ms=500; off for no limit",
+    "/part FROM [TO]": "ask only about this part, such as 90 or 1:30; - for an open side, off for all",
     "/new": "forget the conversation so far",
     "/help": "this list",
     "/quit": "leave, as Ctrl-D does; Ctrl-C stops an answer, twice in a row leaves",
@@ -167,6 +168,8 @@ class Chat:
                 if not count.strip().isdecimal():
                     raise ConfigError(f"{count.strip()!r} is no number of chunks: write /select attention 3")
                 top_k = int(count)
+            if which not in ("all", "none", *SCORERS):
+                parse_chunks(which)
             self._change(selection=SelectionConfig(which, top_k, self._how.selection.budget))
         self._say_how()
 
@@ -193,7 +196,7 @@ class Chat:
 
     def _help(self, _: str) -> None:
         for command, said in _HELP.items():
-            self._console.print(f"[bold]{output.plain(command):<20}[/] {output.plain(said)}")
+            self._console.print(f"[bold]{output.plain(command):<19}[/] {output.plain(said)}")
 
     def _switch(self, video: Video) -> None:
         self._conversation, self._last = video.conversation(), None
@@ -208,9 +211,9 @@ class Chat:
     def _say_how(self) -> None:
         selection = self._how.selection
         part = f"{self._how.start or 'the beginning'} to {self._how.end or 'the end'}"
+        most = f", at most {selection.top_k}" if selection.select in SCORERS else ""
         self._say(
-            f"select {selection.select}, at most {selection.top_k}; budget "
-            f"{options.budget_words(selection.budget) or 'off'}; part {part}"
+            f"select {selection.select}{most}; budget {options.budget_words(selection.budget) or 'off'}; part {part}"
         )
 
     def _say(self, text: str) -> None:

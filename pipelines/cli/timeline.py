@@ -67,7 +67,7 @@ def spans_table(answer: Answer, console: Console, others: int = 5) -> None:
         table.add_row(str(chunk), "", "", _score(score), "gist", style="dim")
     console.print(table)
     if len(rest) > len(best):
-        console.print(f"and {len(rest) - len(best)} more chunks with lower scores", style="dim")
+        console.print(f"and {output.many(len(rest) - len(best), 'more chunk')} with lower scores", style="dim")
 
 
 def _block(column: Column, blocks: str) -> str:
