@@ -224,7 +224,5 @@ def _fit(archive: Archive, model: KVCompressibleModel) -> Check:
     if fitting == len(videos):
         return Check("videos", "ok", said)
     others = sorted({row.model_fingerprint[:12] for video in videos for row in video.indexes} - {fingerprint[:12]})
-    remedy = (
-        f"give the model, device and dtype they were made with (fingerprints {', '.join(others)}), or ingest them anew"
-    )
+    remedy = f"ask with the model and dtype that they were made with ({', '.join(others)}), or ingest them again"
     return Check("videos", "warn" if fitting else "fail", said, remedy)

@@ -59,7 +59,9 @@ def storage_options(text: str) -> dict[str, Any]:
     return found
 
 
-_BYTES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+# Parts of a budget as they are written, and what their numbers may be followed by.
+_LIMITS = {"chunks": "max_low_chunks", "bytes": "max_bytes", "ms": "max_first_token_ms"}
+_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def budget(text: str) -> Budget:
@@ -67,32 +69,25 @@ def budget(text: str) -> Budget:
 
     :raises ConfigError: it is none.
     """
-    names = {"chunks": "max_low_chunks", "bytes": "max_bytes", "ms": "max_first_token_ms"}
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for part in text.replace(",", " ").split():
         name, _, value = part.partition("=")
-        number = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)([a-z]*)", value.lower())
-        unit = "" if number is None else number[2]
-        if (
-            name not in names
-            or names[name] in found
-            or number is None
-            or (unit and name != "bytes")
-            or (unit not in _BYTES)
-        ):
+        number = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([a-z]*)", value.lower())
+        factors = {"": 1, **(_BYTES if name == "bytes" else {})}
+        if name not in _LIMITS or _LIMITS[name] in found or number is None or number[2] not in factors:
             raise ConfigError(
                 f"{part!r} is no budget: write chunks=2 (read in detail), bytes=4MiB (of low KVs) or ms=500 (until the "
-                "first token), several separated by commas"
+                "first token), each once, with commas between"
             )
-        found[names[name]] = float(number[1]) * _BYTES[unit]
-    whole = {name: value if name == "max_first_token_ms" else int(value) for name, value in found.items()}
-    return Budget(**whole)  # type: ignore[arg-type]
+        limit = float(number[1]) * factors[number[2]]
+        found[_LIMITS[name]] = limit if name == "ms" else int(limit)
+    return Budget(**found)
 
 
 def budget_words(given: Budget) -> str:
     """The same as text; empty where nothing is limited."""
-    parts = {"chunks": given.max_low_chunks, "bytes": given.max_bytes, "ms": given.max_first_token_ms}
-    return ",".join(f"{name}={value:g}" for name, value in parts.items() if value is not None)
+    limits = {name: getattr(given, field) for name, field in _LIMITS.items()}
+    return ",".join(f"{name}={limit:.15g}" for name, limit in limits.items() if limit is not None)
 
 
 def video_names(context: typer.Context, incomplete: str) -> list[str]:

@@ -125,7 +125,8 @@ class AnswerEngine:
         dialogue, ids = tokenize(model, question, history), text_ids(model, answer)
         chunks = tuple(range(video.chunks)) if time_range is None else time_range.chunks(video.manifest)
         memory = build_memory(model, video, dialogue, selection or SelectionConfig(), chunks, costs, self._means)
-        fit_context(model, memory.mixed.tokens + len(ids), dialogue, GenerationConfig())
+        # The last token need not be looked at: nothing comes behind it.
+        fit_context(model, memory.mixed.tokens + max(0, len(ids) - 1), dialogue, GenerationConfig())
         return self._scheduler.call(partial(logprob, model, memory.mixed, dialogue, ids))
 
     @property
