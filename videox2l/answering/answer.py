@@ -114,7 +114,7 @@ class Receipt:
     answer_tokens: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """A complete answer with its evidence.
 
@@ -149,6 +149,9 @@ class Answer:
         from videox2l.answering.words import summary
 
         return f"{self.text}\n{summary(self)}"
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.text!r} about {self.video_name!r}, {len(self.spans)} of {self.chunks} chunks in detail>"
 
     def _repr_html_(self) -> str:
         from videox2l.answering.html import answer_html

@@ -38,7 +38,7 @@ class Without:
     logprob: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """An answer, the logarithm of the probability of its text, and what became of both without each chunk."""
 
@@ -87,6 +87,10 @@ class Explanation:
 
     def __str__(self) -> str:
         return "\n".join([str(self.answer), *self.lines()])
+
+    def __repr__(self) -> str:
+        changed = sum(map(self.changed, self.without))
+        return f"<Explanation of {self.answer!r}: it changes without {changed} of {len(self.without)} chunks>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
