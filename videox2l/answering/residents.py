@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
 
 from videox2l.answering.resident import ResidentVideo
-from videox2l.errors import CorruptDataError, VideoNotFoundError
+from videox2l.errors import (
+    ArchiveError,
+    ArchiveFormatError,
+    CorruptDataError,
+    FingerprintMismatchError,
+    VideoNotFoundError,
+)
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive, IndexReader
 from videox2l.store.async_reader import BackgroundFetch
@@ -18,8 +26,15 @@ from videox2l.store.disk_cache import DiskCache
 from videox2l.store.fetch import Fetcher
 from videox2l.store.low_chunks import LowChunks
 
+logger = logging.getLogger(__name__)
+
 # A live recording grows by the minute; looking at its manifest costs two small requests.
 _FRESH_S = 10.0
+
+# A question waits so long for that look, which takes milliseconds where storage is well. Where it is not, the question
+# is answered from what is resident.
+_LOOK_S = 1.0
+_LOOKS = 4
 
 _Key = tuple[str, str | None]
 """A video's id, and the index that was asked for where it has several."""
@@ -46,6 +61,7 @@ class ResidentVideos:
         self._low = LowChunks(archive.url, self._fetch, memory_bytes=low_memory_bytes, disk=disk)
         self._videos: ByteCache[_Key, ResidentVideo] = ByteCache(resident_size, resident_bytes)
         self._checked: dict[_Key, float] = {}
+        self._looks = ThreadPoolExecutor(_LOOKS, thread_name_prefix="videox2l-look")
 
     @contextmanager
     def use(self, video_id: str, index_fp: str | None = None) -> Iterator[ResidentVideo]:
@@ -72,6 +88,7 @@ class ResidentVideos:
         """End all threads; reads under way fail."""
         self._low.close()
         self._fetch.close()
+        self._looks.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> ResidentVideos:
         return self
@@ -89,10 +106,13 @@ class ResidentVideos:
             return video
         self._checked[key] = now
         try:
-            stored = self._find(key).manifest
-        except VideoNotFoundError:
+            stored = self._looks.submit(self._find, key).result(_LOOK_S).manifest
+        except (VideoNotFoundError, FingerprintMismatchError, ArchiveFormatError, CorruptDataError):
             self._videos.discard(key)
             raise
+        except (TimeoutError, ArchiveError) as error:
+            logger.warning("%s: answering from what is resident, the archive cannot be looked at: %s", key[0], error)
+            return video
         if stored != video.manifest:
             self._videos.discard(key)
             video = self._videos.get(key, open_it)

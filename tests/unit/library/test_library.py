@@ -212,7 +212,7 @@ def test_the_model_is_loaded_by_the_first_question_and_has_to_fit(archive: Archi
 
 
 def test_a_closed_archive_says_so(archive: Archive, random_model: VideoXL) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     library = videox2l.open(archive.url, random_model)
     video = library.video("lecture.mp4")
     assert video.ask(QUESTION, generation=SHORT).text
@@ -220,10 +220,9 @@ def test_a_closed_archive_says_so(archive: Archive, random_model: VideoXL) -> No
     library.close()
     with pytest.raises(RuntimeError, match="closed"):
         video.ask(QUESTION)
-    for thread in threading.enumerate():
-        if thread.name.startswith("videox2l"):
-            thread.join(5)
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive(), thread.name
 
 
 def test_a_file_is_ingested_once_while_questions_go_on(tmp_path: Path, random_model: VideoXL) -> None:
