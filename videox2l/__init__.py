@@ -3,13 +3,14 @@
 A video is prefilled once and its KV cache kept at two levels per chunk; a question re-loads the detailed level for the
 few chunks that matter to it and uses the gist for the rest::
 
-    from videox2l import Archive, ResidentVideo, ask, ingest_video, load_model
+    import videox2l
 
-    model = load_model("tiny")
-    archive = Archive.open("archive", create=True)
-    identity, _ = ingest_video(model, archive, "clip.mp4")
-    video = ResidentVideo(model, archive.open_index(identity.video_id))
-    print(ask(model, video, "Is there a red circle scene in the video?"))
+    with videox2l.open("archive", model="tiny", create=True) as archive:
+        video = archive.ingest("clip.mp4")
+        print(video.ask("Is there a red circle scene in the video?"))
+
+:func:`open` returns a :class:`~videox2l.library.Library`, for programs and notebooks. The parts below it, such as
+:class:`Archive` and :func:`ask`, are for those who build something else of them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from videox2l.answering import Answer, ResidentVideo, TimeRange, ask, stream_answer
     from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
     from videox2l.errors import VideoX2LError
+    from videox2l.library import AnswerStream, Conversation, Explanation, Library, Video, open  # noqa: A004
     from videox2l.models import load_model
     from videox2l.prefill import append_video, ingest_video
     from videox2l.store import Archive
@@ -39,6 +41,12 @@ _HOMES = {
     "SamplingConfig": "videox2l.config",
     "SelectionConfig": "videox2l.config",
     "VideoX2LError": "videox2l.errors",
+    "AnswerStream": "videox2l.library",
+    "Conversation": "videox2l.library",
+    "Explanation": "videox2l.library",
+    "Library": "videox2l.library",
+    "Video": "videox2l.library",
+    "open": "videox2l.library",
     "load_model": "videox2l.models",
     "append_video": "videox2l.prefill",
     "ingest_video": "videox2l.prefill",
@@ -47,20 +55,30 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "AnswerStream",
     "Archive",
     "CompressionConfig",
+    "Conversation",
+    "Explanation",
     "GenerationConfig",
+    "Library",
     "ResidentVideo",
     "SamplingConfig",
     "SelectionConfig",
     "TimeRange",
+    "Video",
     "VideoX2LError",
     "append_video",
     "ask",
     "ingest_video",
     "load_model",
+    "open",
     "stream_answer",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

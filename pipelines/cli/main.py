@@ -14,6 +14,7 @@ from pipelines.cli import output, status
 from pipelines.cli.ask import ask
 from pipelines.cli.bench import bench
 from pipelines.cli.demo import demo
+from pipelines.cli.doctor import doctor
 from pipelines.cli.ingest import ingest
 from pipelines.cli.keys import keys
 from pipelines.cli.ls import du, ls
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str | None, tuple[Callable[..., None], ...]] = {
-    None: (ingest, report, ask, serve, demo),
+    None: (ingest, report, ask, serve, demo, doctor),
     "Keeping an archive": (ls, show, rm, gc, du, retain, verify, repair, export, import_, catalog),
     _DEVELOPMENT: (train, train_tiny),
 }

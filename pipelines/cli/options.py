@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from videox2l.config import CompressionConfig, EdgeRatio
+from videox2l.config import Budget, CompressionConfig, EdgeRatio
 from videox2l.errors import ConfigError
 
 DEFAULT_ARCHIVE = "archive"
@@ -56,6 +57,53 @@ def storage_options(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"--storage-options must be a JSON object such as {example}.")
     return found
+
+
+# Parts of a budget as they are written, and what their numbers may be followed by.
+_LIMITS = {"chunks": "max_low_chunks", "bytes": "max_bytes", "ms": "max_first_token_ms"}
+_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def budget(text: str) -> Budget:
+    """What a question may cost at most, such as ``chunks=2,bytes=4MiB,ms=500``; any of the three may be left out.
+
+    :raises ConfigError: it is none.
+    """
+    found: dict[str, Any] = {}
+    for part in text.replace(",", " ").split():
+        name, _, value = part.partition("=")
+        number = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)([a-z]*)", value.lower())
+        factors = {"": 1, **(_BYTES if name == "bytes" else {})}
+        if name not in _LIMITS or _LIMITS[name] in found or number is None or number[2] not in factors:
+            raise ConfigError(
+                f"{part!r} is no budget: write chunks=2 (read in detail), bytes=4MiB (of low KVs) or ms=500 (until the "
+                "first token), each once, with commas between"
+            )
+        limit = float(number[1]) * factors[number[2]]
+        found[_LIMITS[name]] = limit if name == "ms" else int(limit)
+    return Budget(**found)
+
+
+def budget_words(given: Budget) -> str:
+    """The same as text; empty where nothing is limited."""
+    limits = {name: getattr(given, field) for name, field in _LIMITS.items()}
+    return ",".join(f"{name}={limit:.15g}" for name, limit in limits.items() if limit is not None)
+
+
+def video_names(context: typer.Context, incomplete: str) -> list[str]:
+    """For the shell: names of videos in the archive that the command line names so far. Of local archives only."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    url = str(context.params.get("archive") or os.environ.get("VIDEOX2L_ARCHIVE") or DEFAULT_ARCHIVE)
+    if "://" in url:  # a key press should not wait for a network
+        return []
+    try:  # the catalog by itself, since what opens an archive takes a second to import
+        rows = pq.read_table(str(Path(url).expanduser() / "catalog"), columns=["name", "video_id"]).to_pylist()
+    except (OSError, pa.ArrowException):
+        return []
+    names = sorted({row["name"] for row in rows if row["name"].startswith(incomplete)})
+    return names or sorted({row["video_id"] for row in rows if incomplete and row["video_id"].startswith(incomplete)})
 
 
 Archive = Annotated[

@@ -26,7 +26,10 @@ _ENDS = 3
 
 
 def show(
-    video: Annotated[str, typer.Argument(help="Id, name or source of a video in the archive.")],
+    video: Annotated[
+        str,
+        typer.Argument(help="Id, name or source of a video in the archive.", autocompletion=options.video_names),
+    ],
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     chunks: Annotated[bool, typer.Option("--chunks", help="Show every chunk, not only the first and last.")] = False,
     as_json: options.Json = False,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -16,33 +14,14 @@ from pipelines.serve.completion import Event
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.request import Question
 from pipelines.serve.threads import iterate_in_thread
-from videox2l.answering import AnswerEngine, EngineConfig, ResidentVideo
+from videox2l.answering import AnswerEngine, EngineConfig
+from videox2l.answering.residents import ResidentVideos
 from videox2l.answering.stopwatch import Stopwatch
-from videox2l.errors import (
-    ArchiveError,
-    ArchiveFormatError,
-    CorruptDataError,
-    FingerprintMismatchError,
-    VideoNotFoundError,
-    VideoX2LError,
-)
+from videox2l.errors import VideoX2LError
 from videox2l.models import load_model
-from videox2l.store import Archive, IndexReader
-from videox2l.store.async_reader import BackgroundFetch
-from videox2l.store.byte_cache import ByteCache, CacheStats
+from videox2l.store import Archive
+from videox2l.store.byte_cache import CacheStats
 from videox2l.store.disk_cache import DiskCache
-from videox2l.store.fetch import Fetcher
-from videox2l.store.low_chunks import LowChunks
-
-logger = logging.getLogger("ray.serve")
-
-# A live recording grows by the minute; looking at its manifest costs two small requests.
-_FRESH_S = 10.0
-
-# A question waits so long for that look, which takes milliseconds where storage is well. Where it is not, the question
-# is answered from what is resident.
-_LOOK_S = 1.0
-_LOOKS = 4
 
 
 @dataclass(frozen=True)
@@ -75,14 +54,15 @@ class Engine:
     """A Serve deployment. Questions read and wait in threads, so that the event loop stays free."""
 
     def __init__(self, config: ServiceConfig) -> None:
-        self._archive = Archive.open(config.archive_url, storage_options=config.storage_options)
+        archive = Archive.open(config.archive_url, storage_options=config.storage_options)
         self._model = load_model(config.model, device=config.device, dtype=config.compute_dtype)
-        self._fetch = BackgroundFetch(Fetcher(self._archive.storage))
-        self._low = LowChunks(
-            self._archive.url, self._fetch, memory_bytes=config.low_memory_bytes, disk=disk_cache(self._archive, config)
+        self._videos = ResidentVideos(
+            archive,
+            self._model,
+            resident_bytes=config.resident_bytes,
+            low_memory_bytes=config.low_memory_bytes,
+            disk=disk_cache(archive, config),
         )
-        self._videos: ByteCache[str, ResidentVideo] = ByteCache(resident_size, config.resident_bytes)
-        self._checked: dict[str, float] = {}
         self._answers = AnswerEngine(
             self._model,
             EngineConfig(
@@ -93,7 +73,6 @@ class Engine:
             ),
         )
         self._questions = self._open_questions = 0
-        self._looks = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
         self._threads = ThreadPoolExecutor(config.max_ongoing_requests, thread_name_prefix="question")
 
     async def info(self) -> EngineInfo:
@@ -102,11 +81,11 @@ class Engine:
 
     async def stats(self) -> EngineStats:
         """What it holds and does now."""
-        videos, running = self._videos.stats(), self._answers.running
+        caches, running = {**self._videos.stats(), **self._answers.stats()}, self._answers.running
         return EngineStats(
-            resident_videos=videos.values,
-            resident_bytes=videos.bytes,
-            caches={"video": videos, **self._low.stats(), **self._answers.stats()},
+            resident_videos=caches["video"].values,
+            resident_bytes=caches["video"].bytes,
+            caches=caches,
             running=running,
             waiting=max(0, self._open_questions - running),
             questions=self._questions,
@@ -135,15 +114,12 @@ class Engine:
     def close(self) -> None:
         """End all threads; questions under way raise."""
         self._answers.close()
-        self._low.close()
-        self._fetch.close()
+        self._videos.close()
         self._threads.shutdown()
-        self._looks.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, question: Question, watch: Stopwatch) -> Generator[Event, None, None]:
         watch.lap("queue")
-        try:
-            video = self._current(question.video)
+        with self._videos.use(question.video) as video:
             watch.lap("open")
             yield from self._answers.stream(
                 video,
@@ -155,47 +131,6 @@ class Engine:
                 question.asker,
                 watch,
             )
-        except CorruptDataError:
-            # Perhaps it was ingested anew under our hands: the next question looks at the archive again.
-            self._videos.discard(question.video)
-            raise
-        if video.doubtful:
-            self._videos.discard(question.video)
-
-    def _current(self, video_id: str) -> ResidentVideo:
-        """The resident video, loaded anew where its index was replaced or has grown since it was last looked at."""
-        open_it = partial(self._open, video_id)
-        video = self._videos.get(video_id, open_it)
-        now = time.monotonic()
-        if now - self._checked.setdefault(video_id, now) < _FRESH_S:
-            return video
-        self._checked[video_id] = now
-        try:
-            stored = self._looks.submit(self._find, video_id).result(_LOOK_S).manifest
-        except (VideoNotFoundError, FingerprintMismatchError, ArchiveFormatError, CorruptDataError):
-            self._videos.discard(video_id)
-            raise
-        except (TimeoutError, ArchiveError) as error:
-            logger.warning("%s: answering from what is resident, the archive cannot be looked at: %s", video_id, error)
-            return video
-        if stored != video.manifest:
-            self._videos.discard(video_id)
-            video = self._videos.get(video_id, open_it)
-        return video
-
-    def _open(self, video_id: str) -> ResidentVideo:
-        self._checked[video_id] = time.monotonic()
-        reader = IndexReader(self._archive.storage, self._find(video_id).manifest, self._fetch)
-        return ResidentVideo(self._model, reader, self._low)
-
-    def _find(self, video_id: str) -> IndexReader:
-        return self._archive.open_index(video_id, model_fingerprint=self._model.identity.fingerprint)
-
-
-def resident_size(video: ResidentVideo) -> int:
-    """Bytes that ``video`` keeps in memory once a question has looked at its high KVs."""
-    manifest = video.manifest
-    return manifest.spec.bytes_per_token * (manifest.prompt.tokens + manifest.totals["high"].tokens)
 
 
 def disk_cache(archive: Archive, config: ServiceConfig) -> DiskCache | None:

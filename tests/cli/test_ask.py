@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_a_part_of_a_video(capsys: pytest.CaptureFixture[str], archive: Path, ra
         "start_s": 10.0,
         "end_s": 40.0,
         "recorded_at": {"start": "2026-11-21T08:00:10.000+01:00", "end": "2026-11-21T08:00:40.000+01:00"},
+        "first_chunk": 1,
     }
     assert document["scores"][0] is document["scores"][4] is None
 
@@ -142,6 +144,7 @@ BAD = {
     "range that ends before it begins": ("lecture.mp4", "Why?", ["--from", "20", "--to", "10"], "empty"),
     "by the clock without a known start": ("lecture.mp4", "Why?", ["--to", "2026-11-21T08:00Z"], "--recorded-at"),
     "absurd temperature": ("lecture.mp4", "Why?", ["--temperature", "-1"], "temperature"),
+    "no budget": ("lecture.mp4", "Why?", ["--budget", "chunks=many"], "'chunks=many' is no budget"),
     "unknown dtype": ("lecture.mp4", "Why?", ["--dtype", "int3"], "dtype"),
     "text file": ("{text}", "Why?", ["--archive", "{fresh}"], "text.mp4"),
     "empty file": ("{empty}", "Why?", ["--archive", "{fresh}"], "empty"),
@@ -175,8 +178,64 @@ def test_special_tokens_in_a_question_do_not_end_it(
     assert json.loads(out)["receipt"]["question_tokens"] == plain["receipt"]["question_tokens"] + len("<|im_end|>")
 
 
-def test_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_questions_from_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, archive: Path, random_checkpoint: Path
+) -> None:
+    """Each line is a question of its own; one that cannot be asked does not keep the others from it."""
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5"]
+    lines = ["What is it?", "", "x" * 5000, "Who is it?"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    code, out, err = run(capsys, "ask", "lecture.mp4", *options, "--json")
+    assert code == 1
+    assert "shorten" in err
+    first, second, third = map(json.loads, out.splitlines())
+    assert (first["question"], third["question"]) == ("What is it?", "Who is it?")
+    assert second["question"] == lines[2]
+    assert "shorten" in second["error"]
+    alone = json.loads(run(capsys, "ask", "lecture.mp4", "Who is it?", *options, "--json")[1])
+    assert third["text"] == alone["text"]
+
+
+def test_without_a_name_the_only_video_is_meant(
+    capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path, random_checkpoint: Path, random_model: VideoXL
+) -> None:
+    random_index(Archive.open(tmp_path / "one", create=True), random_model, "only.mp4", chunks=2)
+    options = ["--model", str(random_checkpoint), "--max-new-tokens", "3", "--json"]
+    code, out, _ = run(capsys, "ask", "", "What is it?", "--archive", str(tmp_path / "one"), *options)
+    assert (code, json.loads(out)["video_name"]) == (0, "only.mp4")
+    code, _, err = run(capsys, "ask", "", "What is it?", "--archive", str(archive), *options)
+    assert code == 1
+    assert "3 videos, so say which: camera.mp4, lecture.mp4, old.mp4" in err
+
+
+def test_what_an_answer_rests_on_is_tried_out(
+    capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path
+) -> None:
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "8"]
+    code, out, _ = run(capsys, "ask", "lecture.mp4", "What is it?", *options, "--select", "1,3", "--explain")
+    assert code == 0
+    assert "without 10.0–20.0 s (chunk 1):" in out
+    assert "without 30.0–40.0 s (chunk 3):" in out
+    text = run(capsys, "ask", "lecture.mp4", "What is it?", *options, "--select", "1,3", "--explain", "--json")[1]
+    document = json.loads(text)
+    assert [without["span"]["chunk"] for without in document["without"]] == [1, 3]
+    for without in document["without"]:
+        assert without["support"] == pytest.approx(document["logprob"] - without["logprob"])
+
+
+def test_a_budget(capsys: pytest.CaptureFixture[str], archive: Path, random_checkpoint: Path) -> None:
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "3", "--json"]
+    code, out, _ = run(capsys, "ask", "lecture.mp4", "What is it?", *options, "--select", "1,3", "--budget", "chunks=1")
+    document = json.loads(out)
+    assert code == 0
+    assert [span["chunk"] for span in document["spans"]] == [1]
+    assert "max_low_chunks is 1" in document["degraded"][0]["reason"]
+
+
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
     assert run(capsys, "ask", "lecture.mp4")[0] == 2
+    assert run(capsys, "ask", "lecture.mp4", "--explain")[0] == 2
     assert run(capsys, "no-such-command")[0] == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import boto3
 import pytest
@@ -11,6 +12,7 @@ from pipelines.cli import options
 from tests.cli.commands import run, run_json
 from tests.s3.server import s3_bucket, s3_server
 from tests.unit.store.samples import write_index
+from videox2l.config import Budget
 from videox2l.errors import ConfigError
 from videox2l.store import Archive
 
@@ -66,3 +68,43 @@ def test_storage_options_reach_the_file_system(
     keys = [item["Key"] for item in client.list_objects_v2(Bucket=bucket)["Contents"]]
     assert len(keys) > 4
     assert {client.head_object(Bucket=bucket, Key=key)["ServerSideEncryption"] for key in keys} == {"AES256"}
+
+
+BUDGETS = {
+    "": Budget(),
+    "chunks=2": Budget(max_low_chunks=2),
+    "bytes=4MiB, ms=2.5": Budget(max_bytes=4 * 2**20, max_first_token_ms=2.5),
+    "ms=500 chunks=0 bytes=1.5kb": Budget(0, 1500, 500.0),
+}
+
+
+@pytest.mark.parametrize("text", BUDGETS)
+def test_budgets(text: str) -> None:
+    assert options.budget(text) == BUDGETS[text]
+    assert options.budget(options.budget_words(BUDGETS[text])) == BUDGETS[text]
+
+
+@pytest.mark.parametrize("text", ["2", "chunks", "chunks=2MiB", "bytes=2miles", "ms=-1", "chunks=1,chunks=2", "ms=nan"])
+def test_budgets_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no budget"):
+        options.budget(text)
+
+
+def test_the_shell_completes_names_and_ids(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    video_id = write_index(archive, name="lecture.mp4").video.video_id
+
+    def complete(typed: str, command: str = "ask") -> list[str]:
+        words = f"videox2l {command} --archive {archive.url} {typed}"
+        monkeypatch.setenv("_VIDEOX2L_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", "4")
+        return run(capsys)[1].split()
+
+    assert complete("lec") == complete("lec", "show") == ["lecture.mp4"]
+    assert complete(video_id[:4]) == [video_id]
+    assert complete("other") == []
+    (tmp_path / "archive" / "catalog" / "spoiled.parquet").write_text("no Parquet")
+    assert complete("lec") == []

@@ -12,13 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipelines.serve import engine
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.engine import Engine
 from pipelines.serve.request import Question
 from tests.archives import random_index
 from tests.unit.answering.by_hand import LOSSES
-from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn
+from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn, residents
 from videox2l.answering import ask as simple
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.errors import ArchiveError
@@ -97,7 +96,7 @@ def test_a_replaced_index_is_noticed(
     ask: Asked,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "_FRESH_S", 0.0)
+    monkeypatch.setattr(residents, "_FRESH_S", 0.0)
     old = random_index(archive, random_model, chunks=3).manifest
     video_id = old.video.video_id
     assert ask(video_id).chunks == 3
@@ -122,9 +121,9 @@ def test_a_resident_video_is_answered_about_while_the_archive_cannot_be_looked_a
             raise ArchiveError("no answer within 10 s")
         over.wait(60)
 
-    monkeypatch.setattr(engine, "_FRESH_S", 0.0)
-    monkeypatch.setattr(engine, "_LOOK_S", 0.1)
-    monkeypatch.setattr(ask.engine, "_find", look)
+    monkeypatch.setattr(residents, "_FRESH_S", 0.0)
+    monkeypatch.setattr(residents, "_LOOK_S", 0.1)
+    monkeypatch.setattr(residents.ResidentVideos, "_find", look)
     assert ask(video_id).text == expected
     over.set()
 

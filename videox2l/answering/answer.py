@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,13 +82,14 @@ class DegradedSpan:
 class Covered:
     """The part of the video in an answer's memory: whole chunks, so it may exceed the time range asked about.
 
-    Times as of :class:`Span`.
+    ``first_chunk``: the number of the first of these ``chunks``. Times as of :class:`Span`.
     """
 
     chunks: int
     start_s: float
     end_s: float
     recorded_at: RecordedAt | None = None
+    first_chunk: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Receipt:
     answer_tokens: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """A complete answer with its evidence.
 
@@ -137,5 +140,33 @@ class Answer:
         """As plain JSON types."""
         return dataclasses.asdict(self)
 
+    def to_json(self, indent: int | None = 1) -> str:
+        """As a JSON document, ``None`` for one line. What JSON has no number for, as the log of 0, is null."""
+        return to_json(self.to_dict(), indent)
+
     def __str__(self) -> str:
-        return self.text
+        """The text, and in one more line what it rests on."""
+        from videox2l.answering.words import summary
+
+        return f"{self.text}\n{summary(self)}"
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.text!r} about {self.video_name!r}, {len(self.spans)} of {self.chunks} chunks in detail>"
+
+    def _repr_html_(self) -> str:
+        from videox2l.answering.html import answer_html
+
+        return answer_html(self)
+
+
+def to_json(document: dict[str, Any], indent: int | None = 1) -> str:
+    """One JSON document; infinities, which JSON does not have, become null."""
+    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 
 import torch
@@ -19,6 +20,7 @@ from videox2l.answering.batch.attention import Segment
 from videox2l.answering.conversations import Conversations
 from videox2l.answering.costs import Costs
 from videox2l.answering.dialogue import fit_context, tokenize
+from videox2l.answering.likelihood import logprob, text_ids
 from videox2l.answering.memory import Means, MixedCache, build_memory
 from videox2l.answering.resident import ResidentVideo
 from videox2l.answering.sampling import Sampler
@@ -108,6 +110,27 @@ class AnswerEngine:
             whole = ticket.kvs if kept is None else kept.then(ticket.kvs)
             self._conversations.keep(conversation, [*ids, *tokens][: whole.tokens], whole)
         yield evidence.answer(video, question, memory, text, len(ids), costs)
+
+    def logprob(
+        self,
+        video: ResidentVideo,
+        question: str,
+        answer: str,
+        selection: SelectionConfig | None = None,
+        time_range: TimeRange | None = None,
+        history: Sequence[Turn] = (),
+    ) -> float:
+        """Natural logarithm of the probability of the text ``answer``; the rest as of :meth:`stream`.
+
+        Whatever ``answer`` is: how likely an answer becomes over other chunks tells what it rests on.
+        """
+        model, costs = self._model, Costs()
+        dialogue, ids = tokenize(model, question, history), text_ids(model, answer)
+        chunks = tuple(range(video.chunks)) if time_range is None else time_range.chunks(video.manifest)
+        memory = build_memory(model, video, dialogue, selection or SelectionConfig(), chunks, costs, self._means)
+        # The last token need not be looked at: nothing comes behind it.
+        fit_context(model, memory.mixed.tokens + max(0, len(ids) - 1), dialogue, GenerationConfig())
+        return self._scheduler.call(partial(logprob, model, memory.mixed, dialogue, ids))
 
     @property
     def running(self) -> int:

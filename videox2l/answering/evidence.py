@@ -65,7 +65,7 @@ def covered(video: ResidentVideo, memory: Memory) -> Covered:
     if not memory.chunks:
         return Covered(0, 0.0, 0.0)
     start_s, end_s = _times(video, memory.chunks[0], memory.chunks[-1])
-    return Covered(len(memory.chunks), start_s, end_s, recorded_at(video.manifest, start_s, end_s))
+    return Covered(len(memory.chunks), start_s, end_s, recorded_at(video.manifest, start_s, end_s), memory.chunks[0])
 
 
 def used_bytes(video: ResidentVideo, memory: Memory) -> dict[str, int]:

@@ -184,6 +184,6 @@ class _Making:
         ends = []
         if (limit_ms := selection.budget.max_first_token_ms) is not None:
             ends.append(self._costs.watch.start + limit_ms / 1000)
-        if self._means.low_deadline_s is not None:
+        if self._means.low_deadline_s is not None and self._video.has_caches:
             ends.append(time.perf_counter() + self._means.low_deadline_s)
         return min(ends, default=None)

@@ -51,6 +51,11 @@ class ResidentVideo:
         return len(self.manifest.chunks)
 
     @property
+    def has_caches(self) -> bool:
+        """Whether low KVs are kept; only then can a question go on without those that are late."""
+        return self._cached is not None
+
+    @property
     def key(self) -> Hashable:
         """Equal for videos with the same KVs."""
         return self.manifest.path, self.manifest.attempt
@@ -86,7 +91,9 @@ class ResidentVideo:
         if self._cached is not None:
             return self._arriving(self._cached.start(self.manifest, chunks), costs, deadline)
         if deadline is not None:
-            raise ConfigError("max_first_token_ms takes an AnswerEngine: questions asked one by one wait for storage")
+            raise ConfigError(
+                "max_first_token_ms takes caches for low KVs, as ResidentVideos has: others wait for storage"
+            )
         return self._read(chunks, costs)
 
     def level_bytes(self, level: Level, chunks: Iterable[int]) -> int:

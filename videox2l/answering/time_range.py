@@ -30,8 +30,8 @@ class TimeRange:
     end: Moment | None = None
 
     @classmethod
-    def parse(cls, start: str | float | None = None, end: str | float | None = None) -> TimeRange:
-        """From seconds, ``MM:SS``, ``HH:MM:SS`` (both with decimals if need be), or ISO 8601 times by the clock.
+    def parse(cls, start: str | Moment | None = None, end: str | Moment | None = None) -> TimeRange:
+        """From moments, or ``MM:SS``, ``HH:MM:SS`` (both with decimals if need be), or ISO 8601 times by the clock.
 
         :raises TimeRangeError: it is none of these.
         """
@@ -70,8 +70,8 @@ def recorded_at(manifest: Manifest, start_s: float, end_s: float) -> RecordedAt 
     return RecordedAt(start.isoformat(timespec="milliseconds"), end.isoformat(timespec="milliseconds"))
 
 
-def _moment(given: str | float | None) -> Moment | None:
-    if given is None or isinstance(given, float | int):
+def _moment(given: str | Moment | None) -> Moment | None:
+    if given is None or isinstance(given, float | int | datetime):
         return given
     text = given.strip()
     if _VIDEO_TIME.fullmatch(text):

@@ -113,6 +113,17 @@ class Archive:
             return video
         return lookup.resolve(video, self.videos())
 
+    def entry(self, video: str) -> VideoEntry:
+        """The video that :meth:`resolve` finds, with its indexes. A whole id costs no listing of all the others.
+
+        :raises VideoNotFoundError: as of :meth:`resolve`.
+        """
+        if lookup.is_id(video) and (found := self._manifests(video, damaged_too=True)):
+            return lookup.group(CatalogRow.of(manifest) for manifest in found)[0]
+        videos = self.videos()
+        video_id = lookup.resolve(video, videos)
+        return next(entry for entry in videos if entry.video_id == video_id)
+
     def open_index(
         self,
         video: str,

@@ -176,7 +176,7 @@ def test_storage_that_fails_costs_only_the_detail(
 
 def test_a_deadline_needs_the_engine(random_model: VideoXL, reader: IndexReader) -> None:
     selection = SelectionConfig("1", budget=Budget(max_first_token_ms=5))
-    with pytest.raises(ConfigError, match="AnswerEngine"):
+    with pytest.raises(ConfigError, match="ResidentVideos"):
         ask(random_model, ResidentVideo(random_model, reader), QUESTION, selection, SHORT)
 
 
@@ -235,3 +235,14 @@ def test_stop_texts_and_logprobs_as_on_the_simple_path(
     )
     assert all(len(token.top) == 3 and token.top[0].logprob == token.logprob for token in answer.logprobs)
     assert b"".join(bytes(token.bytes) for token in answer.logprobs).decode(errors="replace").startswith(answer.text)
+
+
+def test_a_video_without_caches_waits_for_storage(
+    engine: AnswerEngine, random_model: VideoXL, reader: IndexReader
+) -> None:
+    video = ResidentVideo(random_model, reader)
+    answer = last(engine.stream(video, QUESTION, SelectionConfig("1"), SHORT))
+    assert answer.text == ask(random_model, video, QUESTION, SelectionConfig("1"), SHORT).text
+    hurried = SelectionConfig("2", budget=Budget(max_first_token_ms=5))
+    with pytest.raises(ConfigError, match="ResidentVideos"):
+        last(engine.stream(video, QUESTION, hurried, SHORT))
