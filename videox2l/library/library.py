@@ -40,48 +40,13 @@ class Library:
         low_memory_bytes: int = 2**30,
         engine: EngineConfig | None = None,
     ) -> None:
-        """As of :meth:`open`, for an archive that is open already."""
+        """As of :func:`open`, for an archive that is open already."""
         self.archive = archive
         self._model, self._device, self._dtype = model, device, dtype
         self._resident_bytes, self._low_memory_bytes, self._config = resident_bytes, low_memory_bytes, engine
         self._lock = threading.RLock()
         self._running: tuple[AnswerEngine, ResidentVideos] | None = None
         self._closed = False
-
-    @classmethod
-    def open(
-        cls,
-        url: str | Path,
-        model: str | KVCompressibleModel = TINY,
-        *,
-        create: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        resident_bytes: int = 4 * 2**30,
-        low_memory_bytes: int = 2**30,
-        engine: EngineConfig | None = None,
-    ) -> Library:
-        """The archive at a local folder or any fsspec URL, beside a model.
-
-        :param model: a name for :func:`~videox2l.load_model`, with ``device`` and ``dtype``; or a loaded model, which
-            nobody else may use meanwhile.
-        :param create: make the archive if there is none.
-        :param storage_options: passed to the archive's file system.
-        :param resident_bytes: budget for the high KVs of videos that were asked about; the least recently used go.
-        :param low_memory_bytes: the same for low KVs.
-        :param engine: how many answers are decoded together, and further budgets.
-        :raises ArchiveNotFoundError: none there, and ``create`` is off.
-        """
-        return cls(
-            Archive.open(url, create=create, storage_options=storage_options),
-            model,
-            device=device,
-            dtype=dtype,
-            resident_bytes=resident_bytes,
-            low_memory_bytes=low_memory_bytes,
-            engine=engine,
-        )
 
     @property
     def url(self) -> str:
@@ -221,3 +186,37 @@ class Library:
                 )
                 self._running = engine, residents
             return self._running
+
+
+def open(  # noqa: A001 # meant to be read as `videox2l.open`
+    url: str | Path,
+    model: str | KVCompressibleModel = TINY,
+    *,
+    create: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    resident_bytes: int = 4 * 2**30,
+    low_memory_bytes: int = 2**30,
+    engine: EngineConfig | None = None,
+) -> Library:
+    """The archive at a local folder or any fsspec URL, beside a model.
+
+    :param model: a name for :func:`~videox2l.load_model`, with ``device`` and ``dtype``; or a loaded model, which
+        nobody else may use meanwhile.
+    :param create: make the archive if there is none.
+    :param storage_options: passed to the archive's file system.
+    :param resident_bytes: budget for the high KVs of videos that were asked about; the least recently used go.
+    :param low_memory_bytes: the same for low KVs.
+    :param engine: how many answers are decoded together, and further budgets.
+    :raises ArchiveNotFoundError: none there, and ``create`` is off.
+    """
+    return Library(
+        Archive.open(url, create=create, storage_options=storage_options),
+        model,
+        device=device,
+        dtype=dtype,
+        resident_bytes=resident_bytes,
+        low_memory_bytes=low_memory_bytes,
+        engine=engine,
+    )
