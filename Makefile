@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test lint format tour golden train-tiny clean
+.PHONY: help install demo test lint format golden train-tiny clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -33,12 +33,13 @@ format: install  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+golden: install  ## compare with vectors of the reference implementation
+	$(BIN)/python -m tests.golden.check tests/golden/cases
+
+.PHONY: tour
 tour: install  ## run docs/tour.ipynb and the pictured conversation again
 	$(BIN)/python docs/run_tour.py
 	$(BIN)/python docs/draw_chat.py
-
-golden: install  ## compare with vectors of the reference implementation
-	$(BIN)/python -m tests.golden.check tests/golden/cases
 
 train-tiny: install  ## train the bundled checkpoint again
 	$(BIN)/videox2l train-tiny
