@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from videox2l.prefill.chunks import Progress
 
 
+# A program, or a person at a terminal, rather waits for slow storage than takes the gist: until reading itself gives up.
+_PATIENCE_S = 60.0
+
+
 class Library:
     """The videos of an archive, to be asked. Open it with :func:`videox2l.open`; a context manager that closes it.
 
@@ -148,7 +152,7 @@ class Library:
             if self._closed:
                 raise RuntimeError("the archive was closed: open it again")
             if self._running is None:
-                engine = AnswerEngine(self.model, self._config)
+                engine = AnswerEngine(self.model, self._config or EngineConfig(low_deadline_s=_PATIENCE_S))
                 residents = ResidentVideos(
                     self.archive,
                     self.model,
