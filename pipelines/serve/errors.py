@@ -76,6 +76,12 @@ class JobNotFoundError(RequestError):
     http_status = 404
 
 
+class ThumbnailNotFoundError(RequestError):
+    """No such chunk, or no picture of it."""
+
+    http_status = 404
+
+
 class UnauthorizedError(RequestError):
     """No key, or none that is known."""
 
