@@ -81,6 +81,9 @@ class ThumbnailNotFoundError(RequestError):
 
     http_status = 404
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "chunk", "thumbnail_not_found")
+
 
 class UnauthorizedError(RequestError):
     """No key, or none that is known."""

@@ -44,7 +44,7 @@ class Thumbnails:
         path = layout.manifest(row.video_id, row.index_fp)
         version = self._archive.storage.version(path)
         if version is None:
-            raise ThumbnailNotFoundError(f"{row.name} was removed or ingested anew just now: try again", "chunk")
+            raise ThumbnailNotFoundError(f"{row.name} was removed or ingested anew just now: try again")
         reader = self._readers.get(
             (path, version), lambda: self._archive.open_index(row.video_id, index_fp=row.index_fp)
         )
@@ -55,12 +55,11 @@ def _read(reader: IndexReader, chunk: int) -> Thumbnail:
     try:
         jpeg = reader.thumbnail(chunk)
     except IndexError as error:
-        raise ThumbnailNotFoundError(str(error), "chunk") from error
+        raise ThumbnailNotFoundError(str(error)) from error
     stored = reader.manifest.chunks[chunk].thumbnail
     if jpeg is None or stored is None:
         raise ThumbnailNotFoundError(
             f"{reader.manifest.video.name} has no thumbnail of chunk {chunk}: it was ingested without them "
-            "(--no-thumbnails). Ingested again with --replace it has one of each chunk.",
-            "chunk",
+            "(--no-thumbnails). Ingested again with --replace it has one of each chunk."
         )
     return Thumbnail(jpeg, stored.checksum)

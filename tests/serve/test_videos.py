@@ -120,7 +120,7 @@ def test_thumbnails(client: Client, archive: Archive) -> None:
 )
 def test_no_such_thumbnail(client: Client, without: None, path: str, status: int, message: str) -> None:
     reply = client.get(f"/v1/videos/{path}/thumbnail")
-    assert reply.status == status
+    assert (reply.status, reply.json["error"]["param"]) == (status, "video" if "nowhere" in path else "chunk")
     assert message in reply.json["error"]["message"]
 
 
