@@ -35,7 +35,7 @@ MAX_EXPANSION = 256
 """A stored KV may decode to at most this many times its bytes. Codecs keep within it, whatever they are given."""
 
 MAX_THUMBNAIL_BYTES = 2**16
-"""The largest picture that is stored for a chunk. 160 x 160 pixels of pure noise are 18 KB."""
+"""The largest picture that is stored for a chunk. 160 x 160 pixels of pure noise are 15 KB."""
 
 _SMALL_BYTES = 2**16  # of decoded KVs, where the ratio says nothing: a few tokens hardly fill their own framing
 
