@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -128,6 +129,21 @@ def test_no_such_thumbnail(client: Client, without: None, path: str, status: int
 def without(archive: Archive, random_model: KVCompressibleModel) -> None:
     """A video without thumbnails."""
     random_index(archive, random_model, "without.mp4", chunks=1, seed=11, thumbnails=False)
+
+
+def test_damaged_thumbnails(client: Client, archive: Archive, random_model: KVCompressibleModel) -> None:
+    manifest = random_index(archive, random_model, "torn.mp4", chunks=2, seed=13).manifest
+    [number] = [number for number, entry in enumerate(manifest.shards) if entry.part == "thumbnails"]
+    file = Path(archive.url) / manifest.shard_path(number)
+    data = file.read_bytes()
+    file.write_bytes(bytes(len(data)))
+    reply = client.get("/v1/videos/torn.mp4/chunks/1/thumbnail")
+    assert reply.status == 500
+    assert "thumbnail of chunk 1: the stored bytes changed" in reply.json["error"]["message"]
+    file.unlink()
+    assert "is missing" in client.get("/v1/videos/torn.mp4/chunks/1/thumbnail").json["error"]["message"]
+    file.write_bytes(data)
+    assert client.get("/v1/videos/torn.mp4/chunks/1/thumbnail").status == 200
 
 
 def test_thumbnails_of_a_video_that_is_made_anew(
