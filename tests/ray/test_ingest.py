@@ -127,6 +127,8 @@ def _check_kvs(tmp_path: Path, clips: Path, model: KVCompressibleModel) -> None:
             assert expected.manifest.prompt.checksum == found.manifest.prompt.checksum
             spans = [[(c.start_s, c.end_s, c.frames) for c in reader.manifest.chunks] for reader in (expected, found)]
             assert spans[0] == spans[1]
+            for chunk in range(len(expected.manifest.chunks)):
+                assert found.thumbnail(chunk) == expected.thumbnail(chunk) is not None
     finally:
         torch.set_num_threads(threads)
 
@@ -316,12 +318,13 @@ def test_codecs_and_replacement(run, clips: Path, tmp_path: Path):
         [("squeeze", "int8"), ("raw", "raw")],
     )
     assert second.high_bytes < first.high_bytes
-    [third] = run([clips / "065.mp4"], codecs=codecs, replace=True).rows
+    [third] = run([clips / "065.mp4"], codecs=codecs, replace=True, thumbnails=False).rows
     assert third.status == "committed"
     [video] = archive.videos()
     [row] = video.indexes
     assert row.low_codec == "squeeze"
     assert row.low_bytes == second.low_bytes
+    assert archive.open_index(video.video_id).thumbnail(0) is None
 
 
 def test_a_video_that_another_job_commits_meanwhile_is_skipped(
