@@ -14,7 +14,8 @@ class BatchSettings:
 
     ``actors``: copies of the model, each with ``cpus_per_actor`` and ``gpus_per_actor`` (by default 1 where the device
     is a GPU). ``slots``: answers that each decodes together. ``low_memory_bytes``: low KVs that each keeps for further
-    questions. ``mixed_bytes``: the same for mixed KVs.
+    questions. ``mixed_bytes``: the same for mixed KVs. ``part_rows``: answers about a video that are stored together
+    while the job runs; so many are asked again where a process is lost, against the number of small files.
     """
 
     model: str = "tiny"
@@ -28,9 +29,10 @@ class BatchSettings:
     slots: int = 16
     low_memory_bytes: int = 2**30
     mixed_bytes: int = 2**30
+    part_rows: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("actors", "slots"):
+        for name in ("actors", "slots", "part_rows"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.cpus_per_actor > 0:

@@ -31,8 +31,7 @@ logger = logging.getLogger(__name__)
 # Nobody waits for a single answer, so none is given without its low KVs while storage is merely slow.
 _LOW_DEADLINE_S = 600.0
 
-# Of a video with very many questions: what a lost process costs, against the number of small files.
-_PART_ROWS = 256
+# Slow answers do not wait for a full part.
 _PART_EVERY_S = 10.0
 
 # How often the job's end is looked for.
@@ -89,7 +88,7 @@ class AnswerStage:
     def _answer_all(self, unit: Unit) -> None:
         done = self._job.parts.answered(unit.video_id)
         asks = [ask for ask in unit.asks if ask.row not in done]
-        store = _Store(self._job.parts, self._tracker, unit.video_id)
+        store = _Store(self._job, self._tracker, unit.video_id)
         try:
             if ray.get(self._tracker.attempt.remote(unit.video_id, len(done))) > MAX_ATTEMPTS:
                 raise WorkerLostError(
@@ -152,14 +151,15 @@ class AnswerStage:
 class _Store:
     """Answers about a video on their way into parts; the driver hears of what is stored."""
 
-    def __init__(self, parts: Parts, tracker: Any, video_id: str) -> None:
-        self._parts, self._tracker, self._video_id = parts, tracker, video_id
+    def __init__(self, job: Job, tracker: Any, video_id: str) -> None:
+        self._parts, self._part_rows = job.parts, job.settings.part_rows
+        self._tracker, self._video_id = tracker, video_id
         self._rows: list[dict[str, Any]] = []
         self._stored = time.monotonic()
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         self._rows.extend(rows)
-        if len(self._rows) >= _PART_ROWS or time.monotonic() - self._stored > _PART_EVERY_S:
+        if len(self._rows) >= self._part_rows or time.monotonic() - self._stored > _PART_EVERY_S:
             self.flush()
 
     def flush(self) -> None:
