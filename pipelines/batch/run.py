@@ -89,9 +89,9 @@ def batch(
     output = Output(str(answers), storage_options)
     archive = Archive.open(archive_url, storage_options=storage_options)
     entries = archive.videos()
-    with ray_cluster(settings.actors, max(1.0, settings.cpus_per_actor)), quiet_ray_data():
+    with ray_cluster(settings.actors, max(1.0, settings.cpus_per_actor)) as ours, quiet_ray_data():
         device = settings.device or ("cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu")
-        fingerprint = _fingerprint(settings, device)
+        fingerprint = _fingerprint(settings, device, here=ours)
         plan = make_plan(table, entries, fingerprint, videos)
         key = digest(table, plan, settings, archive.url, fingerprint)
         parts = Parts(output.storage, f"{output.name}.parts", key)
@@ -184,18 +184,19 @@ def _actor_pool(settings: BatchSettings, units: int, questions: int) -> ActorPoo
     )
 
 
-def _fingerprint(settings: BatchSettings, device: str) -> str:
-    """Of the model, found where the actors are: this machine may not have its checkpoint."""
+def _fingerprint(settings: BatchSettings, device: str, *, here: bool) -> str:
+    """Of the model. Unless the actors run ``here``, it is found beside them: this machine may lack its checkpoint."""
+    if here:  # a process more would take seconds to start
+        return _load_fingerprint(settings.model, settings.dtype, device)
     try:
-        found: str = ray.get(_load_fingerprint.remote(settings.model, settings.dtype, device))
+        found: str = ray.get(ray.remote(_load_fingerprint).remote(settings.model, settings.dtype, device))
     except RayTaskError as error:
         raise error.cause from None
     return found
 
 
-@ray.remote(num_cpus=1, max_retries=1)
 def _load_fingerprint(model: str, dtype: str | None, device: str) -> str:
-    # In the precision of the actors' device, on the CPU: this task has no GPU.
+    # In the precision of the actors' device, on the CPU: a task has no GPU.
     if device.startswith("cuda") and dtype is None:
         dtype = "bfloat16"
     _, chosen = placement("cpu", dtype)

@@ -33,12 +33,13 @@ _WARM_UP = 3
 
 @dataclass(frozen=True)
 class BatchReport:
-    """Questions a second, on one CPU thread each: ``one_by_one``, and of a ``batch`` from when its actor has its model.
+    """Questions a second: ``one_by_one`` on one CPU thread, and of a ``batch`` from when an actor has its model.
 
     ``batch_whole``: of the whole call, on a Ray that runs already. ``started_s``: what that adds, in seconds.
     ``ratio``: the median over pairs that were measured in turn. ``same_answers``: how many of all.
     """
 
+    actors: int
     videos: int
     questions: int
     answer_tokens: float
@@ -61,6 +62,7 @@ def bench_batch(
     questions: int = 96,
     max_new_tokens: int = 64,
     slots: int = 16,
+    actors: int = 1,
     repeats: int = 3,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BatchReport:
@@ -68,7 +70,7 @@ def bench_batch(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as an actor has
     try:
-        with tempfile.TemporaryDirectory() as folder, ray_cluster(1, 1.0):
+        with tempfile.TemporaryDirectory() as folder, ray_cluster(actors, 1.0):
             return _measure(
                 Path(folder),
                 load_model(model, device="cpu"),
@@ -77,6 +79,7 @@ def bench_batch(
                 questions,
                 max_new_tokens,
                 slots,
+                actors,
                 repeats,
                 progress,
             )
@@ -92,6 +95,7 @@ def _measure(
     questions: int,
     max_new_tokens: int,
     slots: int,
+    actors: int,
     repeats: int,
     progress: Callable[[str], None],
 ) -> BatchReport:
@@ -103,7 +107,7 @@ def _measure(
         for video in ids
     ]
     generation = GenerationConfig(max_new_tokens)
-    settings = BatchSettings(model, device="cpu", generation=generation, slots=slots)
+    settings = BatchSettings(model, device="cpu", generation=generation, slots=slots, actors=actors)
 
     def one_by_one(count: int) -> tuple[float, list[str]]:
         """As a loop over ``ask`` does that opens each video once."""
@@ -130,6 +134,7 @@ def _measure(
         pairs.append((alone, summary.per_second, whole))
     alone_s, batch_s, whole_s = (statistics.median(column) for column in zip(*pairs, strict=True))
     return BatchReport(
+        actors,
         videos,
         len(rows),
         summary.answer_tokens / len(rows),
@@ -150,7 +155,7 @@ def batch_table(report: BatchReport) -> Table:
     for heading in ("", "questions a second", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
     table.add_row("one by one with ask", f"{report.one_by_one:.1f}", "")
-    table.add_row("batch", f"{report.batch:.1f}", f"{report.ratio:.2f}x")
+    table.add_row(f"batch, {report.actors} actors of one thread", f"{report.batch:.1f}", f"{report.ratio:.2f}x")
     table.add_row(
         f"batch with its start ({report.started_s:.1f} s)", f"{report.batch_whole:.1f}", f"{report.ratio_whole:.2f}x"
     )

@@ -17,10 +17,11 @@ def batch(
     questions: Annotated[int, typer.Option(help="Questions about each.", min=1)] = 96,
     max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.", min=1)] = 64,
     slots: Annotated[int, typer.Option(help="Answers that are decoded together.", min=1)] = 16,
+    actors: Annotated[int, typer.Option(help="Processes of the batch, each on one thread.", min=1)] = 1,
     repeats: Annotated[int, typer.Option(help="How often both are measured, in turn.", min=1)] = 3,
     as_json: options.Json = False,
 ) -> None:
-    """Compare `videox2l batch` with asking the same questions one by one, on one CPU thread each.
+    """Compare `videox2l batch` with asking the same questions one by one, on one CPU thread a process.
 
     `videox2l bench batch --videos 8`
     """
@@ -34,6 +35,7 @@ def batch(
             questions=questions,
             max_new_tokens=max_new_tokens,
             slots=slots,
+            actors=actors,
             repeats=repeats,
             progress=status.update,
         )

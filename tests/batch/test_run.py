@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.batch import BatchSettings, batch
+from pipelines.batch.questions import read_table
+from tests.archives import random_index
 from tests.batch.conftest import NAMES
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, TimeRange, ask
 from videox2l.errors import ConfigError
@@ -168,17 +170,16 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, archive: Archive, checkpoint: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tables_in_object_storage(s3_bucket: str, archive: Archive, checkpoint: str) -> None:
-    out = f"{s3_bucket}/answers.parquet"
-    assert batch(many(3), out, archive.url, settings(checkpoint)).ok
-    assert pq.read_table(out.removeprefix("s3://"), filesystem=_s3()).num_rows == 3
-    assert batch(many(3), out, archive.url, settings(checkpoint)).earlier == 3
-
-
-def _s3() -> Any:
-    import s3fs
-
-    return s3fs.S3FileSystem()
+def test_tables_and_archive_in_object_storage(
+    s3_server: str, s3_bucket: str, checkpoint: str, random_model: KVCompressibleModel
+) -> None:
+    access = {"endpoint_url": s3_server, "key": "test", "secret": "test"}
+    archive = Archive.open(f"{s3_bucket}/archive", create=True, storage_options=access)
+    random_index(archive, random_model, "lecture.mp4")
+    out, rows = f"{s3_bucket}/answers.parquet", table(ROWS[:1])
+    assert batch(rows, out, archive.url, settings(checkpoint), storage_options=access).ok
+    assert read_table(out, access)["answer"].null_count == 0
+    assert batch(rows, out, archive.url, settings(checkpoint), storage_options=access).earlier == 1
 
 
 def _descendants(pid: int) -> set[str]:
