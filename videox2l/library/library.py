@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from videox2l.prefill.chunks import Progress
 
 
-# A program, or a person at a terminal, rather waits for slow storage than takes the gist, until reading gives up itself.
+# A program, or a person at a terminal, rather waits for slow storage than takes the gist. Reading itself gives up then.
 _PATIENCE_S = 60.0
 
 
