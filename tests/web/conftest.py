@@ -11,6 +11,7 @@ import pytest
 
 from pipelines.demo.clips import render_clips
 from pipelines.serve import running_service
+from pipelines.serve.keys import change_keys, new_key
 from tests.ray_cluster import ray_cluster
 from videox2l import load_model
 from videox2l.prefill import ingest_video
@@ -38,15 +39,29 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     folder = tmp_path_factory.mktemp("web")
     archive = Archive.open(folder / "archive", create=True)
     model = load_model("tiny", device="cpu")
-    long, short = render_clips(folder / "videos", (12, 2))
+    long, short, other = render_clips(folder / "videos", (12, 2, 3))
     ingest_video(model, archive, long.path, name="shapes.mp4")
     ingest_video(model, archive, short.path, name=HOSTILE, thumbnails=False)
+    ingest_video(model, archive, other.path, name="figures.mp4")
     return archive
 
 
+@pytest.fixture(scope="session")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("keys") / "keys.json"
+
+
+@pytest.fixture(scope="session")
+def key(key_file: Path) -> str:
+    """A key of the service; the page is given it in advance."""
+    text, made = new_key("reader")
+    change_keys(key_file, lambda keys: [*keys, made])
+    return text
+
+
 @pytest.fixture(scope="module")
-def service(chromium: str, ray_cluster: None, archive: Archive) -> Iterator[str]:
-    with running_service(archive.url, model="tiny") as url:
+def service(chromium: str, ray_cluster: None, archive: Archive, key: str, key_file: Path) -> Iterator[str]:
+    with running_service(archive.url, model="tiny", api_keys=str(key_file)) as url:
         yield url
 
 

@@ -22,13 +22,15 @@ sync_api.expect.set_options(timeout=20_000)
 
 
 @pytest.fixture
-def page(browser: Browser, service: str) -> Iterator[Page]:
+def page(browser: Browser, service: str, key: str) -> Iterator[Page]:
     """An open page. An error in its scripts fails the test, as does anything that its policy refuses."""
-    yield from opened(browser, service)
+    yield from opened(browser, service, key)
 
 
-def opened(browser: Browser, url: str, **options: object) -> Iterator[Page]:
+def opened(browser: Browser, url: str, key: str = "", **options: object) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1200, "height": 900}, **options)
+    if key:
+        context.add_init_script(f"sessionStorage.setItem('videox2l-key', {json.dumps(key)})")
     page = context.new_page()
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
@@ -110,7 +112,7 @@ def test_what_an_answer_lacks_is_said(page: Page) -> None:
     expect(page.locator(".timeline rect.lost")).to_have_count(2)
 
 
-def test_a_link_asks_again(page: Page, browser: Browser, service: str) -> None:
+def test_a_link_asks_again(page: Page, browser: Browser, key: str) -> None:
     choose(page)
     page.get_by_text("Settings").click()
     page.get_by_label("Parts to read in detail").fill("2")
@@ -119,7 +121,7 @@ def test_a_link_asks_again(page: Page, browser: Browser, service: str) -> None:
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_text("It is in the address bar")).to_be_visible()
     said = page.locator(".answer").inner_text()
-    for other in opened(browser, page.url):
+    for other in opened(browser, page.url, key):
         expect(other.get_by_role("heading", name=QUESTION)).to_be_visible()
         expect(other.locator(".timeline rect.detail")).to_have_count(2)
         assert other.locator(".answer").inner_text() == said
@@ -201,8 +203,10 @@ def test_everything_has_a_name(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_and_a_phone(browser: Browser, service: str, pictures: Path | None, scheme: str) -> None:
-    for page in opened(browser, service, color_scheme=scheme, device_scale_factor=1.5):
+def test_colours_and_a_phone(browser: Browser, service: str, key: str, pictures: Path | None, scheme: str) -> None:
+    for page in opened(browser, service, key, color_scheme=scheme, device_scale_factor=1.5):
+        page.get_by_label("Find a video").fill("s.mp4")
+        expect(page.locator("#videos button")).to_have_count(2)
         choose(page)
         page.get_by_text("Settings").click()
         page.get_by_label("Parts to read in detail").fill("3")
@@ -223,6 +227,22 @@ def test_colours_and_a_phone(browser: Browser, service: str, pictures: Path | No
         page.get_by_role("button", name="All videos").click()
         expect(page.get_by_role("button", name="shapes.mp4")).to_be_visible()
         assert no_sideways_scroll(page)
+
+
+def test_a_key_is_asked_for(browser: Browser, service: str, key: str) -> None:
+    for page in opened(browser, service):
+        dialog = page.get_by_role("dialog", name="This service needs a key")
+        expect(dialog).to_be_visible()
+        page.get_by_label("API key").fill("videox2l-wrong")
+        page.keyboard.press("Enter")
+        expect(dialog.get_by_role("alert")).to_have_text("The service does not know this key.")
+        page.get_by_label("API key").fill(key)
+        page.keyboard.press("Enter")
+        choose(page)
+        expect(page.locator("#videos img").first).to_be_visible()  # which also needs the key
+        page.reload()
+        expect(page.locator("#videos button").first).to_be_visible()
+        assert page.evaluate("localStorage.length") == 0
 
 
 def test_nothing_from_elsewhere(service: str) -> None:

@@ -23,20 +23,22 @@ export function timeline(evidence) {
     if (detail.has(chunk)) return "detail";
     return scores && scores[chunk] === null ? "outside" : "gist";
   };
-  const height = (chunk) => {
-    const score = scores?.[chunk];
-    if (score === null || score === undefined) return kind(chunk) === "detail" ? HEIGHT : LOWEST;
-    return LOWEST + (HEIGHT - LOWEST) * (most > least ? (score - least) / (most - least) : 1);
+  // From 0 to 1, as only the order and the distances of scores mean something; null where there is none.
+  const relevance = (chunk) => {
+    const score = scores?.[chunk] ?? null;
+    if (score === null) return null;
+    return most > least ? (score - least) / (most - least) : 1;
   };
+  const height = (chunk) => LOWEST + (HEIGHT - LOWEST) * (relevance(chunk) ?? (kind(chunk) === "detail" ? 1 : 0));
   const times = (chunk) => {
     const span = detail.get(chunk) ?? lost.get(chunk);
     return span ? `${clock(span.start_s)} to ${clock(span.end_s)}` : `about ${clock(chunk * length)}`;
   };
   const WORDS = { lost: "only the gist was available", detail: "read in detail", gist: "read as gist", outside: "not asked about" };
   const words = (chunk) => {
-    const score = scores?.[chunk];
-    const relevance = score === null || score === undefined ? "" : `, relevance ${score.toPrecision(3)}`;
-    return `${times(chunk)}: ${WORDS[kind(chunk)]}${relevance}`;
+    const share = relevance(chunk);
+    const weight = share === null ? "" : `, relevance ${Math.round(100 * share)} of 100`;
+    return `${times(chunk)}: ${WORDS[kind(chunk)]}${weight}`;
   };
 
   const svg = document.createElementNS(SVG, "svg");
