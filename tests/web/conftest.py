@@ -41,7 +41,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     model = load_model("tiny", device="cpu")
     long, short, other = render_clips(folder / "videos", (12, 2, 3))
     ingest_video(model, archive, long.path, name="shapes.mp4")
-    ingest_video(model, archive, short.path, name=HOSTILE, thumbnails=False)
+    ingest_video(model, archive, short.path.rename(short.path.with_name(HOSTILE)), thumbnails=False)
     ingest_video(model, archive, other.path, name="figures.mp4")
     return archive
 
