@@ -131,6 +131,7 @@ def _describe(entry: VideoEntry, fingerprint: str) -> Video:
         recorded_at=said.recorded_at,
         metadata=dict(said.metadata),
         created=index.created,
+        thumbnail=f"/v1/videos/{entry.video_id}/chunks/{index.chunks // 2}/thumbnail",
     )
 
 
