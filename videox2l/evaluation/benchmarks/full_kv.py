@@ -47,7 +47,7 @@ class FullKV:
         picks = generate(model.decoder, model.question_ids(question), self._cache, generation, model.stop_ids)
         for _ in text.deltas(([pick] for pick in picks), Stopwatch()):
             pass
-        self._cache.crop(before)
+        self._cache.crop(before - self.tokens)
         return text.text, text.logprobs or []
 
 

@@ -130,7 +130,7 @@ def _condition(
         sum(not row.letter or row.guessed for row in answered),
         len(rows) - len(answered),
         sum(row.degraded > 0 for row in answered),
-        Counter(row.error for row in rows if row.error),
+        dict(Counter(row.error for row in rows if row.error)),
         fmean(row.memory_tokens for row in answered) if answered else None,
         fmean(row.bytes_used for row in answered) if answered else None,
     )
