@@ -16,9 +16,9 @@ VIDEOMME_COLUMNS = (
 )
 
 SRT = (
-    "1\n00:00:00,000 --> 00:00:02,500\n<font color=\"white\" size=\".72c\">Hello there.</font>\n\n"
-    "2\n00:00:02,500 --> 00:00:05,000\n<font color=\"white\" size=\".72c\">A red circle</font>\n"
-    "<font color=\"white\" size=\".72c\">appears.</font>\n"
+    '1\n00:00:00,000 --> 00:00:02,500\n<font color="white" size=".72c">Hello there.</font>\n\n'
+    '2\n00:00:02,500 --> 00:00:05,000\n<font color="white" size=".72c">A red circle</font>\n'
+    '<font color="white" size=".72c">appears.</font>\n'
 )
 
 
@@ -50,7 +50,7 @@ def videomme_row(number: int, question: int, youtube: str, duration: str = "shor
 
 
 def write_videomme(folder: Path, clips: Sequence[Path]) -> Path:
-    """As lmms-lab/Video-MME: a Parquet file, ``data/`` and ``subtitle/``; three questions a video, the last is absent."""
+    """As lmms-lab/Video-MME: Parquet, ``data/`` and ``subtitle/``; three questions each, of the last no video."""
     rows = []
     for number, clip in enumerate(clips, 1):
         youtube = f"yt-_{number}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -145,16 +146,18 @@ def _run(settings: BenchmarkSettings, archive: str, folder: Path, storage_option
     bar = Progress(*columns, console=notes, transient=True, disable=not notes.is_terminal)
     asking = bar.add_task("asking, by video", total=None, start=False, visible=False)
 
-    def on_video(done: int, total: int) -> None:
-        if not bar.live.is_started:
-            ingesting.__exit__(None, None, None)
-            bar.start()
-            bar.start_task(asking)
-        bar.update(asking, completed=done, total=total, visible=True)
-        if not notes.is_terminal:
-            notes.print(f"asked about {done} of {total} videos")
+    with ExitStack() as showing:
+        ingesting = showing.enter_context(IngestProgress(notes))
 
-    with IngestProgress(notes) as ingesting:
+        def on_video(done: int, total: int) -> None:
+            if not bar.live.is_started:
+                showing.close()  # the ingest is over
+                bar.start()
+                bar.start_task(asking)
+            bar.update(asking, completed=done, total=total, visible=True)
+            if not notes.is_terminal:
+                notes.print(f"asked about {done} of {total} videos")
+
         try:
             return run_benchmark(
                 settings, archive, folder, storage_options=storage_options, on_ingest=ingesting, on_video=on_video

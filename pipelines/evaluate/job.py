@@ -102,8 +102,9 @@ def run_benchmark(
         archive = Archive.open(archive_url, storage_options=storage_options)
         head = read_run(archive.storage, ingested.run_id).about
         works, problems = _works(plan, ingested, str(head["index_fp"]), settings)
-        records = [record for work in works for record in parts.read(work.key) or ()]
-        due = [work for work in works if parts.read(work.key) is None]
+        before = {work.key: parts.read(work.key) for work in works}
+        records = [record for found in before.values() for record in found or ()]
+        due = [work for work in works if before[work.key] is None]
         done = len(works) - len(due)
         if on_video is not None:
             on_video(done, len(works))

@@ -12,7 +12,7 @@ __all__ = ["ray_cluster"]
 
 @pytest.fixture(scope="session")
 def benchmark_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Clips of three, four and two seconds at 10 frames/s, and one that is no video."""
+    """Clips of three, four and two seconds at 10 frames a second, and one that is no video."""
     folder = tmp_path_factory.mktemp("benchmark-clips")
     paths = [folder / f"{frames}.mp4" for frames in (30, 40, 20)]
     for path, frames in zip(paths, (30, 40, 20), strict=True):
