@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Sequence
@@ -92,8 +93,11 @@ def measure_together(model: KVCompressibleModel, readers: Sequence[IndexReader],
         with AnswerEngine(model, EngineConfig(slots=ASKERS)) as engine, ThreadPoolExecutor(ASKERS) as askers:
             generation, selection = GenerationConfig(ANSWER_TOKENS), SelectionConfig("1,2")
 
+            turns = itertools.count()
+
             def ask(number: int) -> None:
-                question = f"{number}: what happens?"
+                # Different from the first token on, or KVs of an earlier question would serve.
+                question = f"{next(turns)}: what happens?"
                 for _ in engine.stream(videos[number % len(videos)], question, selection, generation):
                     pass
 
