@@ -17,14 +17,13 @@ from transformers import (
     Qwen2Config,
     SiglipVisionConfig,
 )
-
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from tests.checkpoints import byte_tokenizer
 
 FAMILIES = ("llava_onevision", "llava_next_video")
 
-# The published LLaVA-OneVision template, in its plain parts.
+# In the manner of LLaVA-OneVision's, which puts a space behind a role but a line break where it lets the model answer.
 _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }} "
     "{% for part in message['content'] %}{% if part['type'] == 'video' %}<video>\n{% endif %}{% endfor %}"

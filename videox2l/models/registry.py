@@ -79,8 +79,9 @@ def load_model(
 
     ``name`` is ``tiny``, a checkpoint folder, or a hub id ``owner/model``, optionally with a subfolder
     (``sy1998/Video_XL/VideoXL_weight_8``). Stock models take settings behind a ``?``
-    (:class:`~videox2l.models.plain.settings.PlainSettings`). ``device`` defaults to a GPU if there is one; ``dtype`` to bfloat16 there
-    and float32 on a CPU. ``attention`` is one of :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
+    (:class:`~videox2l.models.plain.settings.PlainSettings`). ``device`` defaults to a GPU if there is one; ``dtype``
+    to bfloat16 there and float32 on a CPU. ``attention`` is one of
+    :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
     :class:`UnknownModelError`, :class:`CheckpointError`, or :class:`ModelError` for an attention that cannot run.
     """
     from videox2l.models.video_xl.attention import use_attention

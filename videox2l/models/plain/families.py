@@ -18,7 +18,7 @@ class Family:
     """``frames(network, pixels_FCHW)``: visual tokens ``[F * P, N]``. ``behind(network)``: rows behind the video."""
 
     frames: Callable[[Any, torch.Tensor], torch.Tensor]
-    behind: Callable[[Any], torch.Tensor | None] = lambda network: None
+    behind: Callable[[Any], torch.Tensor | None] = lambda _: None
 
 
 def _onevision_frames(network: Any, pixels_FCHW: torch.Tensor) -> torch.Tensor:

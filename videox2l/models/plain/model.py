@@ -142,7 +142,7 @@ def load_plain(folder: Path, *, name: str, device: torch.device, dtype: torch.dt
     return PlainModel(network, folder, name=name, identity=identify(folder, dtype, settings), settings=settings)
 
 
-def plain_compression(folder: Path) -> CompressionConfig:
+def plain_compression(_folder: Path) -> CompressionConfig:
     """The default compression; the same for all of these models."""
     return COMPRESSION
 

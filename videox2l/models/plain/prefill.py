@@ -43,7 +43,7 @@ class PlainPrefill:
         self._kept = dict.fromkeys(LEVELS, 0)
         self._chunks = 0
         self._finished = False
-        self.after_pass: Callable[[Level], None] = lambda level: None
+        self.after_pass: Callable[[Level], None] = lambda _: None
         device = model.decoder.device
         with torch.inference_mode():
             ids_T = torch.tensor(model.chat.prefix_ids, device=device)
