@@ -27,7 +27,8 @@ class Caught:
         return KV(torch.stack(self.states["k"]), torch.stack(self.states["v"]))
 
     @property
-    def queries_LQTD(self) -> torch.Tensor:
+    def queries(self) -> torch.Tensor:
+        """Of all layers, ``[L, Q, T, D]``."""
         return torch.stack(self.states["q"])
 
 

@@ -48,7 +48,7 @@ class PlainPrefill:
         with torch.inference_mode():
             ids_T = torch.tensor(model.chat.prefix_ids, device=device)
             prompt = self._run(model.decoder.get_input_embeddings()(ids_T), None)
-        self._proxy_LQPD = prompt.queries_LQTD
+        self._proxy_LQPD = prompt.queries
         self.prompt: KV = prompt.kv if resume is None else resume.prompt.to(device=device)
         for kvs in () if resume is None else resume.chunks:
             self._keep(kvs, None)
@@ -74,7 +74,7 @@ class PlainPrefill:
         caught = self._run(torch.cat([visual_tokens_TN, behind_SN.to(visual_tokens_TN)]), self._memory())
         whole = caught.kv
         dense = _slice(whole, 0, tokens)
-        chunk = DenseChunk(dense, caught.queries_LQTD[:, :, :tokens], self._proxy_LQPD, self._model.tokens_per_frame)
+        chunk = DenseChunk(dense, caught.queries[:, :, :tokens], self._proxy_LQPD, self._model.tokens_per_frame)
         kvs: dict[Level, KV] = {}
         for level in LEVELS:
             kvs[level] = concatenate([self._compress(chunk, level, last), _slice(whole, tokens, whole.tokens)])

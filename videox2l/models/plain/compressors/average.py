@@ -8,7 +8,7 @@ from videox2l.kv import KV
 from videox2l.models.plain.compressors.chunk import DenseChunk, Share
 
 
-def average(chunk: DenseChunk, keep: int, share: Share) -> KV:
+def average(chunk: DenseChunk, keep: int, _share: Share) -> KV:
     """Mean keys and values of ``keep`` groups of neighbours, whose sizes differ by one token at most."""
     tokens, device = chunk.kv.tokens, chunk.kv.keys_LHTD.device
     group_T = torch.arange(tokens, device=device) * keep // tokens

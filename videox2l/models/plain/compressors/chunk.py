@@ -31,7 +31,7 @@ class DenseChunk:
 class Compressor(Protocol):
     """Keep ``keep`` tokens (1 … T) of a chunk. ``share`` means nothing to those that choose no tokens."""
 
-    def __call__(self, chunk: DenseChunk, keep: int, share: Share) -> KV: ...
+    def __call__(self, chunk: DenseChunk, keep: int, share: Share, /) -> KV: ...
 
 
 def scored(score: Callable[[DenseChunk], torch.Tensor]) -> Compressor:
