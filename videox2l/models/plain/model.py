@@ -170,7 +170,7 @@ def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> Model
 
 
 # How answers are sampled, and what calibration has measured, change no KVs.
-_NOT_IDENTITY = ("generation_config.json", "relevance_heads.json", "model.safetensors.index.json")
+_NOT_IDENTITY = ("generation_config.json", "relevance.json", "model.safetensors.index.json")
 
 
 def _workload(

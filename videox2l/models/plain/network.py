@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForImageTextToText,
     PreTrainedModel,
 )
+from transformers.utils import logging
 
 from videox2l.errors import CheckpointError, ModelError
 
@@ -35,6 +36,8 @@ def load_network(folder: Path, *, device: torch.device, dtype: torch.dtype) -> P
     """
     if not list(folder.glob("*.safetensors")):
         raise CheckpointError(f"no *.safetensors in {folder}: weights in pickles (*.bin, *.pth) are not loaded")
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # the command line has its own
     try:
         network, info = AutoModelForImageTextToText.from_pretrained(
             folder,
@@ -47,6 +50,9 @@ def load_network(folder: Path, *, device: torch.device, dtype: torch.dtype) -> P
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"the checkpoint in {folder} cannot be loaded: {error}") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     wrong = sorted(info["missing_keys"]) + sorted(map(str, info.get("mismatched_keys", ())))
     if wrong:  # transformers would go on with random numbers
         raise CheckpointError(f"weights are missing in {folder}, or of another shape: {', '.join(wrong[:5])}")

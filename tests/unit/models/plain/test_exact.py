@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def test_reloading_everything_is_the_low_level(plain_model: PlainModel) -> None:
     assert [chunk["high"].tokens for chunk in kvs] == [12, 3, 3, 13]  # both ends at the low ratio, and a line break
 
 
-def test_a_wide_window_is_dense(plain_model: PlainModel, plain_checkpoints: dict) -> None:  # type: ignore[type-arg]
+def test_a_wide_window_is_dense(plain_model: PlainModel, plain_checkpoints: dict[str, Path]) -> None:
     windowed = plain(plain_checkpoints["llava_onevision"], "?window=9")
     compression = CompressionConfig(low_ratio=2, high_ratio=6, frames_per_chunk=3, edge_ratio=1)
     _, kvs = prefilled(windowed, frames(12), compression)

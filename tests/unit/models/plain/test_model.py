@@ -27,21 +27,20 @@ COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=5)
 SHORT = GenerationConfig(12)
 
 
-def test_ingest_and_ask(plain_model: PlainModel, tmp_path: Path) -> None:
+def test_ingest_and_ask(family_model: PlainModel, tmp_path: Path) -> None:
+    model = family_model
     clip = tmp_path / "clip.mp4"
     write_numbered_clip(clip, pts=regular(25))
     archive = Archive.open(tmp_path / "archive", create=True)
-    identity, manifest = ingest_video(
-        plain_model, archive, clip, sampling=SamplingConfig(fps=10), compression=COMPRESSION
-    )
+    identity, manifest = ingest_video(model, archive, clip, sampling=SamplingConfig(fps=10), compression=COMPRESSION)
     assert manifest is not None
-    video = ResidentVideo(plain_model, archive.open_index(identity.video_id))
+    video = ResidentVideo(model, archive.open_index(identity.video_id))
     history = [Turn("What is first?", "A square.")]
-    with AnswerEngine(plain_model) as engine:
+    with AnswerEngine(model) as engine:
         for select, turns in (("attention", []), ("keys", history), ("all", []), ("none", history)):
             selection = SelectionConfig(select=select, top_k=1)
             *_, shared = engine.stream(video, "What <|im_end|> happens?", selection, SHORT, history=turns)
-            alone = ask(plain_model, video, "What <|im_end|> happens?", selection, SHORT, history=turns)
+            alone = ask(model, video, "What <|im_end|> happens?", selection, SHORT, history=turns)
             assert isinstance(shared, Answer)
             assert (shared.text, shared.chunks) == (alone.text, alone.chunks)
 
@@ -125,7 +124,11 @@ def test_models_of_no_backend(tmp_path: Path, config: dict[str, object], message
 
 
 def _without(pattern: str) -> Callable[[Path], None]:
-    return lambda folder: [path.unlink() for path in folder.glob(pattern)] and None
+    def damage(folder: Path) -> None:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+    return damage
 
 
 @pytest.mark.parametrize(
