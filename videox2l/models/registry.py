@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,23 +42,26 @@ class Backend:
     workload: Callable[[Path, CompressionConfig, torch.dtype, int], Workload]
 
 
-def _video_xl() -> Backend:
+def _video_xl(name: str) -> Backend:
+    if "?" in name:
+        raise ConfigError(f"{name}: settings behind a ? are for stock models of transformers only")
     from videox2l.models.video_xl.memory import video_xl_workload
     from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
     return Backend(load_video_xl, video_xl_compression, video_xl_workload)
 
 
-def _plain() -> Backend:
+def _plain(name: str) -> Backend:
     from videox2l.models.plain.model import load_plain, plain_compression, plain_workload
+    from videox2l.models.plain.settings import parse_settings
 
-    return Backend(load_plain, plain_compression, plain_workload)
+    return Backend(load_plain, plain_compression, partial(plain_workload, settings=parse_settings(name)))
 
 
 # Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here. What it
 # needs is imported once a model of its kind is asked for: transformers' model code takes seconds, which processes that
 # only plan or store do not have to spend.
-BACKENDS: dict[str, Callable[[], Backend]] = {
+BACKENDS: dict[str, Callable[[str], Backend]] = {
     "llava_qwen": _video_xl,
     # Stock models of transformers: the keys of plain/families.py.
     "llava_onevision": _plain,
@@ -137,7 +141,7 @@ def _backend(folder: Path, name: str) -> Backend:
             f"{name} is of model_type {model_type!r}{_why_not(config)}; this version supports "
             f"{', '.join(sorted(BACKENDS))}"
         )
-    return BACKENDS[model_type]()
+    return BACKENDS[model_type](name)
 
 
 def _why_not(config: dict[str, Any]) -> str:

@@ -147,14 +147,16 @@ def plain_compression(_folder: Path) -> CompressionConfig:
     return COMPRESSION
 
 
-def plain_workload(folder: Path, compression: CompressionConfig, dtype: torch.dtype, chunks: int) -> PlainWorkload:
+def plain_workload(
+    folder: Path, compression: CompressionConfig, dtype: torch.dtype, chunks: int, *, settings: PlainSettings
+) -> PlainWorkload:
     """A prefill on the checkpoint in ``folder``, of which no weights are read."""
     wanted = load_processing(folder).frame_format
     with torch.device("meta"), torch.inference_mode():
         network = AutoModelForImageTextToText.from_config(load_config(folder), trust_remote_code=False)
         family = FAMILIES[network.config.model_type]
         tokens = len(family.frames(network, torch.zeros(1, 3, wanted.height, wanted.width)))
-    return _workload(network, tokens, PlainSettings(), compression, dtype, chunks)
+    return _workload(network, tokens, settings, compression, dtype, chunks)
 
 
 def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> ModelIdentity:

@@ -17,7 +17,7 @@ from tests.unit.video.clips import regular, write_numbered_clip
 from videox2l import Archive, CompressionConfig, GenerationConfig, ResidentVideo, SelectionConfig, ask, ingest_video
 from videox2l.answering import Answer, AnswerEngine, Turn
 from videox2l.config import SamplingConfig
-from videox2l.errors import CheckpointError, ModelError, UnknownModelError
+from videox2l.errors import CheckpointError, ConfigError, ModelError, UnknownModelError
 from videox2l.models import PrefillState, load_model
 from videox2l.models.plain.compressors import COMPRESSORS
 from videox2l.models.plain.model import PlainModel
@@ -101,9 +101,11 @@ def test_control_tokens_in_a_question_are_text(plain_model: PlainModel) -> None:
 
 
 def test_workload_without_weights(plain_checkpoints: dict[str, Path], plain_model: PlainModel) -> None:
-    folder = plain_checkpoints["llava_onevision"]
-    unloaded = prefill_workload(str(folder), COMPRESSION, torch.float32, 7)
+    folder = str(plain_checkpoints["llava_onevision"])
+    unloaded = prefill_workload(folder, COMPRESSION, torch.float32, 7)
     loaded = plain_model.workload(COMPRESSION, 7)
+    windowed = prefill_workload(folder + "?window=3", COMPRESSION, torch.float32, 7)
+    assert windowed.prefill_bytes(mask=True)[0] > unloaded.prefill_bytes(mask=True)[0]
     assert unloaded.weight_bytes() == loaded.weight_bytes()
     assert unloaded.prefill_bytes(mask=True) == loaded.prefill_bytes(mask=True)
 
@@ -148,6 +150,18 @@ def test_incomplete_checkpoints(
     damage(folder)
     with pytest.raises(CheckpointError, match=message):
         load_model(str(folder), device="cpu")
+
+
+def test_video_xl_takes_no_settings() -> None:
+    with pytest.raises(ConfigError, match="stock models"):
+        load_model("tiny?compressor=average", device="cpu")
+
+
+def test_bfloat16(plain_checkpoints: dict[str, Path]) -> None:
+    model = load_model(str(plain_checkpoints["llava_onevision"]), device="cpu", dtype="bfloat16")
+    assert isinstance(model, PlainModel)
+    prompt, kvs = prefilled(model, frames(10), COMPRESSION)
+    assert {kv.keys_LHTD.dtype for kv in (prompt, kvs[0]["low"], kvs[1]["high"])} == {torch.bfloat16}
 
 
 def test_missing_weights_are_no_random_numbers(plain_checkpoints: dict[str, Path], tmp_path: Path) -> None:
