@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from huggingface_hub import snapshot_download
@@ -41,20 +42,34 @@ class Backend:
     workload: Callable[[Path, CompressionConfig, torch.dtype, int], Workload]
 
 
-def _video_xl() -> Backend:
+def _video_xl(name: str) -> Backend:
+    if "?" in name:
+        raise ConfigError(f"{name}: settings behind a ? are for stock models of transformers only")
     from videox2l.models.video_xl.memory import video_xl_workload
     from videox2l.models.video_xl.model import load_video_xl, video_xl_compression
 
     return Backend(load_video_xl, video_xl_compression, video_xl_workload)
 
 
+def _plain(name: str) -> Backend:
+    from videox2l.models.plain.model import load_plain, plain_compression, plain_workload
+    from videox2l.models.plain.settings import parse_settings
+
+    return Backend(load_plain, plain_compression, partial(plain_workload, settings=parse_settings(name)))
+
+
 # Add a backend: implement models/protocol.py in a folder of its own and name its config.json's model_type here. What it
 # needs is imported once a model of its kind is asked for: transformers' model code takes seconds, which processes that
 # only plan or store do not have to spend.
-BACKENDS: dict[str, Callable[[], Backend]] = {"llava_qwen": _video_xl}
+BACKENDS: dict[str, Callable[[str], Backend]] = {
+    "llava_qwen": _video_xl,
+    # Stock models of transformers: the keys of plain/families.py.
+    "llava_onevision": _plain,
+    "llava_next_video": _plain,
+}
 
 # What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.
-_HUB_FILES = ("*.json", "*.safetensors", "*.txt")
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja")
 
 
 def load_model(
@@ -67,8 +82,10 @@ def load_model(
     """Load a model for inference.
 
     ``name`` is ``tiny``, a checkpoint folder, or a hub id ``owner/model``, optionally with a subfolder
-    (``sy1998/Video_XL/VideoXL_weight_8``). ``device`` defaults to a GPU if there is one; ``dtype`` to bfloat16 there
-    and float32 on a CPU. ``attention`` is one of :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
+    (``sy1998/Video_XL/VideoXL_weight_8``). Stock models take settings behind a ``?``
+    (:class:`~videox2l.models.plain.settings.PlainSettings`). ``device`` defaults to a GPU if there is one; ``dtype``
+    to bfloat16 there and float32 on a CPU. ``attention`` is one of
+    :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
     :class:`UnknownModelError`, :class:`CheckpointError`, or :class:`ModelError` for an attention that cannot run.
     """
     from videox2l.models.video_xl.attention import use_attention
@@ -115,18 +132,35 @@ def _backend(folder: Path, name: str) -> Backend:
     if not config_path.is_file():
         raise CheckpointError(f"no config.json in {folder}: is this a checkpoint folder?")
     try:
-        model_type = json.loads(config_path.read_text()).get("model_type")
+        config = json.loads(config_path.read_text())
+        model_type = config.get("model_type")
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{config_path} cannot be read as a JSON object: {error}") from error
     if model_type not in BACKENDS:
         raise UnknownModelError(
-            f"{name} is of model_type {model_type!r}; this version supports {', '.join(sorted(BACKENDS))}"
+            f"{name} is of model_type {model_type!r}{_why_not(config)}; this version supports "
+            f"{', '.join(sorted(BACKENDS))}"
         )
-    return BACKENDS[model_type]()
+    return BACKENDS[model_type](name)
+
+
+def _why_not(config: dict[str, Any]) -> str:
+    """What is known of a model of no backend, to be put behind its type."""
+    import transformers
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if "auto_map" in config:
+        return ", which runs code of its own repository: that is never done here, and there is no way to allow it"
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
+        return f", which transformers {transformers.__version__} does not know (a newer one may)"
+    if not any(name in config for name in ("vision_config", "video_token_id", "video_token_index")):
+        return ", a model without video"
+    return ", whose positions or frames no backend handles yet"
 
 
 def find_checkpoint(name: str) -> Path:
     """The local folder of a model, downloaded from the hub where ``name`` is a hub id."""
+    name = name.partition("?")[0]  # settings of the plain backend
     if name == TINY:
         return TINY_FOLDER
     folder = Path(name).expanduser()

@@ -1,0 +1,195 @@
+"""A stock video model of transformers as a :class:`~videox2l.models.protocol.KVCompressibleModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, PreTrainedModel
+
+from videox2l.config import CompressionConfig
+from videox2l.errors import CheckpointError
+from videox2l.identity import fingerprint, hash_file
+from videox2l.kv import ChunkKV
+from videox2l.kv.rope import RopeTables, rotate
+from videox2l.models.plain.capture import Capture
+from videox2l.models.plain.families import FAMILIES
+from videox2l.models.plain.memory import VISION_BATCH_FRAMES, PlainWorkload
+from videox2l.models.plain.network import (
+    causal_decoder,
+    load_config,
+    load_network,
+    stop_ids,
+)
+from videox2l.models.plain.prefill import PlainPrefill
+from videox2l.models.plain.processing import load_processing, load_tokenizer
+from videox2l.models.plain.prompt import ChatFormat
+from videox2l.models.plain.settings import PlainSettings, parse_settings
+from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
+from videox2l.models.relevance import read_relevance_heads
+
+# Nothing was trained for any ratio; 1 token in 16 keeps the gist small beside half of them. Not tuned.
+COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=16)
+
+
+class PlainModel:
+    """A loaded checkpoint: weights, processor and identity. Stateless: any number of videos at once."""
+
+    def __init__(
+        self, network: Any, folder: Path, *, name: str, identity: ModelIdentity, settings: PlainSettings
+    ) -> None:
+        self.network, self.name, self.identity, self.settings = network, name, identity, settings
+        self.processing, self.tokenizer = load_processing(folder), load_tokenizer(folder)
+        self._family = FAMILIES[network.config.model_type]
+        self._decoder = causal_decoder(network)
+        self.capture = Capture(self._decoder.base_model.layers)
+        self.chat = ChatFormat(self.tokenizer, self._video_token())
+        self.stop_ids = stop_ids(folder, self.tokenizer)
+        self.frame_format = self.processing.frame_format
+        self.default_compression = COMPRESSION
+        text = self._decoder.config
+        self.context_length = text.max_position_embeddings
+        self.relevance_heads = read_relevance_heads(folder, text.num_hidden_layers, text.num_attention_heads)
+        if len(self.tokenizer) > text.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer in {folder} has {len(self.tokenizer)} tokens, the model only {text.vocab_size}"
+            )
+        head_dim = self._decoder.base_model.layers[0].self_attn.head_dim
+        dtype = str(self._decoder.dtype).removeprefix("torch.")
+        self.geometry = KVGeometry(text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype)
+        blank = torch.zeros(1, self.frame_format.height, self.frame_format.width, 3, dtype=torch.uint8)
+        self.tokens_per_frame = len(self.encode_frames(blank))
+        behind = self._family.behind(network)
+        weight = self._decoder.get_input_embeddings().weight
+        self.rows_behind: torch.Tensor = weight[:0] if behind is None else behind.to(weight)
+        """``[S, hidden]`` that the model puts behind a video."""
+
+    @property
+    def decoder(self) -> PreTrainedModel:
+        """The stock causal language model, which shares its weights with the video model."""
+        return self._decoder
+
+    @torch.inference_mode()
+    def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
+        """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
+        parts = []
+        for batch_FHWC in frames_FHWC.split(VISION_BATCH_FRAMES):
+            pixels_FCHW = self.processing.pixels(batch_FHWC.to(self.network.device)).to(self.network.dtype)
+            parts.append(self._family.frames(self.network, pixels_FCHW))
+        return torch.cat(parts)
+
+    def _video_token(self) -> str:
+        config = self.network.config
+        number = getattr(config, "video_token_id", None) or getattr(config, "video_token_index", None)
+        token = None if number is None else self.tokenizer.convert_ids_to_tokens(number)
+        if token is None:
+            raise CheckpointError("the tokenizer has no token that stands for a video: is this its processor's?")
+        return str(token)
+
+    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> PlainPrefill:
+        """Begin a video: runs the chat template in front of it. With ``resume``, go on behind the chunks it holds."""
+        return PlainPrefill(self, compression, resume)
+
+    def append_together(
+        self, prefills: Sequence[PlainPrefill], visual_tokens: Sequence[torch.Tensor], last: Sequence[bool]
+    ) -> list[ChunkKV]:
+        """One after the other: a chunk of such a model fills a device."""
+        return [
+            prefill.append(tokens_TN, last=is_last)
+            for prefill, tokens_TN, is_last in zip(prefills, visual_tokens, last, strict=True)
+        ]
+
+    def workload(self, compression: CompressionConfig, chunks: int) -> PlainWorkload:
+        """The prefill of a video of so many chunks."""
+        return _workload(self.network, self.tokens_per_frame, self.settings, compression, self._decoder.dtype, chunks)
+
+    def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
+        """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
+        device = self._decoder.device
+        positions_BT = torch.arange(start, start + count, device=device)[None]
+        like = torch.empty((), dtype=dtype, device=device)
+        cos_BTD, sin_BTD = self._decoder.base_model.rotary_emb(like, positions_BT)
+        return cos_BTD[0], sin_BTD[0]
+
+    def question_ids(self, question: str, *, follow_up: bool = False) -> list[int]:
+        """Token ids of a question behind the video, or behind an answer, by the model's own chat template."""
+        return self.chat.question_ids(question, follow_up=follow_up)
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Token ids of an earlier answer and of the end of its turn."""
+        return self.chat.answer_ids(answer)
+
+    def queries(self, layer: int, hidden_TN: torch.Tensor, start: int) -> torch.Tensor:
+        """Rotated queries ``[Q, T, D]`` of ``layer`` for the hidden states that enter it."""
+        decoder_layer: Any = self._decoder.base_model.layers[layer]
+        attention = decoder_layer.self_attn
+        projected_TX = attention.q_proj(decoder_layer.input_layernorm(hidden_TN))
+        queries_TQD = projected_TX.unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, "q_norm"):
+            queries_TQD = attention.q_norm(queries_TQD)
+        return rotate(queries_TQD.transpose(0, 1), self.rope_tables(start, len(hidden_TN), queries_TQD.dtype))
+
+
+def load_plain(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> PlainModel:
+    """Load the checkpoint in ``folder``; ``name`` may carry settings behind a ``?``.
+
+    Raises :class:`CheckpointError` or :class:`ModelError` for anything amiss.
+    """
+    settings = parse_settings(name)
+    network = load_network(folder, device=device, dtype=dtype)
+    return PlainModel(network, folder, name=name, identity=identify(folder, dtype, settings), settings=settings)
+
+
+def plain_compression(_folder: Path) -> CompressionConfig:
+    """The default compression; the same for all of these models."""
+    return COMPRESSION
+
+
+def plain_workload(
+    folder: Path, compression: CompressionConfig, dtype: torch.dtype, chunks: int, *, settings: PlainSettings
+) -> PlainWorkload:
+    """A prefill on the checkpoint in ``folder``, of which no weights are read."""
+    wanted = load_processing(folder).frame_format
+    with torch.device("meta"), torch.inference_mode():
+        network = AutoModelForImageTextToText.from_config(load_config(folder), trust_remote_code=False)
+        family = FAMILIES[network.config.model_type]
+        tokens = len(family.frames(network, torch.zeros(1, 3, wanted.height, wanted.width)))
+    return _workload(network, tokens, settings, compression, dtype, chunks)
+
+
+def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> ModelIdentity:
+    """Fingerprint weights, configuration, processor and settings by content."""
+    files = [path for pattern in ("*.safetensors", "*.json", "*.jinja", "*.txt") for path in folder.glob(pattern)]
+    document = {
+        "backend": "plain",
+        "compute_dtype": str(dtype).removeprefix("torch."),
+        "settings": settings.document(),
+        "files": {path.name: hash_file(path)[0] for path in sorted(files) if path.name not in _NOT_IDENTITY},
+    }
+    return ModelIdentity(fingerprint(document), document)
+
+
+# How answers are sampled, and what calibration has measured, change no KVs.
+_NOT_IDENTITY = ("generation_config.json", "relevance.json", "model.safetensors.index.json")
+
+
+def _workload(
+    network: Any,
+    tokens_per_frame: int,
+    settings: PlainSettings,
+    compression: CompressionConfig,
+    dtype: torch.dtype,
+    chunks: int,
+) -> PlainWorkload:
+    return PlainWorkload(
+        compression=compression,
+        dtype=dtype,
+        chunks=chunks,
+        text=network.config.text_config,
+        vision=network.config.vision_config,
+        weights=sum(parameter.numel() for parameter in network.parameters()),
+        tokens_per_frame=tokens_per_frame,
+        window=settings.window,
+    )
