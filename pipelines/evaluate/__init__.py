@@ -1,0 +1,1 @@
+"""Evaluation jobs on Ray Data."""

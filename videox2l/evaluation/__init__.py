@@ -1,0 +1,1 @@
+"""Measuring answers: suites and public benchmarks."""
