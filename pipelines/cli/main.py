@@ -15,6 +15,7 @@ from pipelines.cli.ask import ask
 from pipelines.cli.bench import bench
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
+from pipelines.cli.eval import eval_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.keys import keys
 from pipelines.cli.ls import du, ls
@@ -47,6 +48,7 @@ for panel, commands in _COMMANDS.items():
     for command in commands:
         app.command(command.__name__.strip("_").replace("_", "-"), rich_help_panel=panel)(command)
 app.add_typer(keys, name="keys")
+app.add_typer(eval_, name="eval", rich_help_panel=_DEVELOPMENT)
 app.add_typer(bench, rich_help_panel=_DEVELOPMENT)
 
 

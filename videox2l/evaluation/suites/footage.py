@@ -1,7 +1,7 @@
 """Scenes to make clips of: rendered from held-out seeds through a real H.264 encoder, decoded, and seen by the model.
 
-Rendering costs more than everything that is asked later. So a few reels are filmed, and a clip is a row of their scenes:
-hundreds of different clips from two reels.
+Rendering costs more than everything that is asked later. So a few reels are filmed, and a clip is a row of their
+scenes: hundreds of different clips from two reels.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ CONTROLS = ("random", "uniform", "recent")
 
 @dataclass(frozen=True)
 class Remembered:
-    """A memory, how many of the video's tokens were read for it, and where the question stands (``None``: behind it)."""
+    """A memory, how many of the video's tokens were read for it, and the question's position (``None``: behind it)."""
 
     memory: MixedKV
     tokens_read: int

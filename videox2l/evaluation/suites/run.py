@@ -72,9 +72,7 @@ def run(
     for scenes in plan.scenes:
         rng = np.random.default_rng([FIRST_SEED, plan.seed, scenes])
         clips = [footage.compose(scenes, rng) for _ in range(plan.clips)]
-        prefilled = prefill_clips(
-            model, clips, low_ratio=plan.low_ratio, high_ratio=plan.high_ratio, edge=plan.edge
-        )
+        prefilled = prefill_clips(model, clips, low_ratio=plan.low_ratio, high_ratio=plan.high_ratio, edge=plan.edge)
         for number, clip in enumerate(prefilled):
             progress(f"{scenes} scenes, clip {number + 1} of {plan.clips}")
             tasks = [task for suite in plan.suites for task in SUITES[suite](clip.content, rng)]
@@ -129,9 +127,7 @@ class _Clip:
     def _record(self, method: str, task: Task, right: bool, read: int, *hits: bool | None) -> Record:
         low = tokens_of(self._clip.low)
         scenes = self._clip.chunks
-        return Record(
-            scenes, self._number, task.suite, task.variant, task.depth, method, right, read, low, *hits
-        )
+        return Record(scenes, self._number, task.suite, task.variant, task.depth, method, right, read, low, *hits)
 
 
 def most_keys(plan: Plan) -> int:

@@ -1,0 +1,17 @@
+"""``videox2l eval``: how good answers are."""
+
+from __future__ import annotations
+
+import typer
+
+from pipelines.cli.eval_suite import suite
+
+eval_ = typer.Typer(name="eval", help="Measure how good answers are.", no_args_is_help=True)
+
+
+@eval_.callback()
+def root() -> None:
+    """Measure how good answers are."""
+
+
+eval_.command()(suite)
