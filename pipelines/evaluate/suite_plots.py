@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from html import escape
 
 _STYLE = """<style>
-svg { color-scheme: light dark; --text: #1c2330; --soft: #667085; --line: #dfe3ea; --mark: #2f6db5; --other: #b0722a; --back: #fff; }
+svg { color-scheme: light dark; --text: #1c2330; --soft: #667085; --line: #dfe3ea; --mark: #2f6db5; --other: #b0722a; }
 @media (prefers-color-scheme: dark) {
-svg { --text: #e6e9ef; --soft: #98a2b3; --line: #333b49; --mark: #6ea8e8; --other: #e0a45c; --back: #1b212b; } }
+svg { --text: #e6e9ef; --soft: #98a2b3; --line: #333b49; --mark: #6ea8e8; --other: #e0a45c; } }
 text { font: 12.5px system-ui, sans-serif; fill: var(--soft); } .strong { fill: var(--text); }
 .title { font-weight: 600; fill: var(--text); } .line { stroke: var(--line); fill: none; }
 .mark { fill: var(--mark); } .other { fill: var(--other); } .plain { fill: var(--soft); } .faint { opacity: .3; }

@@ -22,7 +22,7 @@ _SIDE_BY_SIDE = 8  # clips prefilled together; more gain little and hold more me
 
 @dataclass(frozen=True)
 class PrefilledClip:
-    """KVs before RoPE of one clip. ``low`` and ``high``: one KV a chunk; ``whole``: the same for every uniform ratio."""
+    """KVs before RoPE of one clip, one a chunk: at both levels, and in ``whole`` at every uniform ratio."""
 
     model: KVCompressibleModel
     content: SyntheticClip
@@ -53,7 +53,7 @@ def tokens_of(parts: Sequence[KV]) -> int:
 def prefill_clips(
     model: KVCompressibleModel, clips: Sequence[ComposedClip], *, low_ratio: int, high_ratio: int, edge: EdgeRatio
 ) -> Iterator[PrefilledClip]:
-    """Compress each clip at both levels with ``edge`` as its ends' ratio, and at the uniform ratios without exception."""
+    """Compress each clip at both levels with ``edge`` as its ends' ratio, and at the uniform ratios throughout."""
     for start in range(0, len(clips), _SIDE_BY_SIDE):
         group = clips[start : start + _SIDE_BY_SIDE]
         config = CompressionConfig(low_ratio, high_ratio, SECONDS_PER_SCENE, edge)
