@@ -28,46 +28,33 @@ class Remembered:
     position: int | None = None
 
 
-Method = Callable[[PrefilledClip, int], Remembered]
-"""A memory of the clip in about so many tokens, without the prompt."""
-
-
-def budget(clip: PrefilledClip, k: int) -> int:
-    """Tokens that bi-level re-loading of ``k`` chunks reads: everything high, and these low."""
-    return tokens_of(clip.high) + k * max(kv.tokens for kv in clip.low)
-
-
-def uniform(clip: PrefilledClip, tokens: int) -> Remembered:
-    """The whole clip at one ratio: the strongest that still has as many tokens as allowed, or more.
-
-    So it never has fewer than the method it is compared with.
-    """
-    whole = min((kvs for kvs in clip.whole.values() if tokens_of(kvs) >= tokens), key=tokens_of, default=clip.low)
-    return Remembered(clip.memory(whole), tokens_of(whole))
+Method = Callable[[PrefilledClip], Remembered]
+"""A memory of the clip, of about as many tokens as its budget unless its name says otherwise."""
 
 
 def pruning(name: str) -> Method:
     """The low KVs without those that a score finds less worth."""
 
-    def pruned(clip: PrefilledClip, tokens: int) -> Remembered:
+    def pruned(clip: PrefilledClip) -> Remembered:
         low = clip.memory(clip.low)
-        return Remembered(prune(low, PRUNINGS[name](clip.model, low), tokens), tokens, low.tokens)
+        kept = prune(low, PRUNINGS[name](clip.model, low), clip.budget)
+        return Remembered(kept, min(clip.budget, tokens_of(clip.low)), low.tokens)
 
     return pruned
 
 
-def pruned_for(clip: PrefilledClip, tokens: int, question: str) -> Remembered:
+def pruned_for(clip: PrefilledClip, question: str) -> Remembered:
     """SnapKV with the question itself as its window: it has to read all low KVs to know which to keep."""
     low = clip.memory(clip.low)
-    kept = prune(low, attention_of(clip.model, low, question), tokens)
+    kept = prune(low, attention_of(clip.model, low, question), clip.budget)
     return Remembered(kept, tokens_of(clip.low), low.tokens)
 
 
 def unasked() -> Iterator[tuple[str, Method]]:
     """Methods whose memory is the same for every question."""
-    yield LOW_ONLY, lambda clip, _: Remembered(clip.memory(clip.low), tokens_of(clip.low))
-    yield HIGH_ONLY, lambda clip, _: Remembered(clip.memory(clip.high), tokens_of(clip.high))
-    yield "uniform compression", uniform
+    yield LOW_ONLY, lambda clip: Remembered(clip.memory(clip.low), tokens_of(clip.low))
+    yield HIGH_ONLY, lambda clip: Remembered(clip.memory(clip.high), tokens_of(clip.high))
+    yield "uniform compression", lambda clip: Remembered(clip.memory(clip.even), tokens_of(clip.even))
     for name in PRUNINGS:
         yield name, pruning(name)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from videox2l.config import EdgeRatio, SelectionConfig
+from videox2l.config import CompressionConfig, EdgeRatio, SelectionConfig
 from videox2l.evaluation.suites import methods
 from videox2l.evaluation.suites.clips import PrefilledClip, prefill_clips, tokens_of
 from videox2l.evaluation.suites.footage import FIRST_SEED, Footage
@@ -17,7 +17,7 @@ from videox2l.evaluation.suites.methods import CONTROLS, QUESTION_AWARE, RIGHT_C
 from videox2l.evaluation.suites.tasks import SUITES, Task
 from videox2l.models import KVCompressibleModel
 from videox2l.selection import QuestionContext, select
-from videox2l.video.synthetic import KEYS
+from videox2l.video.synthetic import KEYS, SECONDS_PER_SCENE
 
 SCORERS = ("attention", "keys", "key_bounds", "two_step", "attention+keys")
 
@@ -38,6 +38,11 @@ class Plan:
     high_ratio: int = 32
     edge: EdgeRatio = "level"
     seed: int = 0
+
+    @property
+    def compression(self) -> CompressionConfig:
+        """One scene is one chunk."""
+        return CompressionConfig(self.low_ratio, self.high_ratio, SECONDS_PER_SCENE, self.edge)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ def run(
     for scenes in plan.scenes:
         rng = np.random.default_rng([FIRST_SEED, plan.seed, scenes])
         clips = [footage.compose(scenes, rng) for _ in range(plan.clips)]
-        prefilled = prefill_clips(model, clips, low_ratio=plan.low_ratio, high_ratio=plan.high_ratio, edge=plan.edge)
+        prefilled = prefill_clips(model, clips, plan.compression, plan.k)
         for number, clip in enumerate(prefilled):
             progress(f"{scenes} scenes, clip {number + 1} of {plan.clips}")
             tasks = [task for suite in plan.suites for task in SUITES[suite](clip.content, rng)]
@@ -84,12 +89,11 @@ class _Clip:
 
     def __init__(self, clip: PrefilledClip, number: int, tasks: Sequence[Task], plan: Plan) -> None:
         self._clip, self._number, self._tasks, self._plan = clip, number, tasks, plan
-        self._budget = methods.budget(clip, plan.k)
         self._graded: dict[tuple[tuple[int, ...], Task], bool] = {}
 
     def records(self) -> Iterator[Record]:
         for name, method in methods.unasked():
-            yield from self._same_for_all(name, method(self._clip, self._budget))
+            yield from self._same_for_all(name, method(self._clip))
         gist = self._clip.reloaded(())
         for task in self._tasks:
             context = QuestionContext(self._clip.model, self._clip.model.question_ids(task.question), gist)
@@ -97,7 +101,7 @@ class _Clip:
                 yield self._reloading(name, task, context)
             if task.chunk is not None:
                 yield self._record(RIGHT_CHUNK, task, self._right(task, (task.chunk,)), self._read((task.chunk,)))
-            asked = methods.pruned_for(self._clip, self._budget, task.question)
+            asked = methods.pruned_for(self._clip, task.question)
             (right,) = grade(self._clip.model, asked.memory, [task], asked.position)
             yield self._record(QUESTION_AWARE, task, right, asked.tokens_read)
 

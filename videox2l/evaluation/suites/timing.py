@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from videox2l.answering import ResidentVideo, ask
-from videox2l.config import CompressionConfig, GenerationConfig, SelectionConfig
+from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.evaluation.suites.footage import FIRST_SEED
 from videox2l.evaluation.suites.run import Plan
 from videox2l.models import KVCompressibleModel
 from videox2l.prefill import ingest_video
 from videox2l.store import Archive
 from videox2l.video import synthetic
-from videox2l.video.synthetic import SECONDS_PER_SCENE, SyntheticClip
+from videox2l.video.synthetic import SyntheticClip
 
 _QUESTIONS = 12
 _SEED = FIRST_SEED + 90_000
@@ -43,12 +43,11 @@ def _length(model: KVCompressibleModel, plan: Plan, scenes: int) -> list[dict[st
     content = SyntheticClip.from_seed(_SEED, scenes)
     rng = np.random.default_rng([_SEED, scenes])
     questions = [synthetic.ask(content, "code", rng).text for _ in range(_QUESTIONS)]
-    compression = CompressionConfig(plan.low_ratio, plan.high_ratio, SECONDS_PER_SCENE, plan.edge)
     with tempfile.TemporaryDirectory(prefix="videox2l-suite-") as folder:
         path = Path(folder) / "clip.mp4"
         synthetic.render(content, path, fps=2)
         archive = Archive.open(str(Path(folder) / "archive"), create=True)
-        identity, _ = ingest_video(model, archive, str(path), compression=compression)
+        identity, _ = ingest_video(model, archive, str(path), compression=plan.compression)
         video = ResidentVideo(model, archive.open_index(identity.video_id))
         ask(model, video, questions[0])  # what is only made once
         selections = {name: SelectionConfig(name, plan.k) for name in ("none", *plan.scorers, "all")}

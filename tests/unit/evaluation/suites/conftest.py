@@ -5,8 +5,6 @@ import pytest
 from videox2l.evaluation.suites.footage import film
 from videox2l.models import load_model
 
-LONGEST = 64
-
 
 @pytest.fixture(scope="session")
 def model():
@@ -15,4 +13,4 @@ def model():
 
 @pytest.fixture(scope="session")
 def footage(model):
-    return film(model, scenes=LONGEST, reels=1)
+    return film(model, scenes=64, reels=1)

@@ -8,10 +8,10 @@ import torch
 
 from videox2l.answering.decode import generate
 from videox2l.config import GenerationConfig
-from videox2l.evaluation.suites.clips import prefill_clips, tokens_of
+from videox2l.evaluation.suites.clips import even_ratio, prefill_clips, tokens_of
 from videox2l.evaluation.suites.grading import grade
-from videox2l.evaluation.suites.methods import budget, uniform
 from videox2l.evaluation.suites.pruning import PRUNINGS, prune
+from videox2l.evaluation.suites.run import Plan
 from videox2l.evaluation.suites.tasks import SUITES
 from videox2l.models.cache import to_cache
 
@@ -19,7 +19,7 @@ from videox2l.models.cache import to_cache
 @pytest.fixture(scope="module")
 def clip(model, footage):
     composed = footage.compose(6, np.random.default_rng(1))
-    return next(prefill_clips(model, [composed], low_ratio=2, high_ratio=32, edge="level"))
+    return next(prefill_clips(model, [composed], Plan().compression, k=2))
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,9 @@ def test_key_norm_keeps_the_smallest_keys(model, clip) -> None:
     assert torch.allclose(found, smallest)
 
 
-def test_uniform_compression_never_has_fewer_tokens_than_it_is_compared_with(clip) -> None:
-    for k in range(clip.chunks):
-        tokens = budget(clip, k)
-        read = uniform(clip, tokens).tokens_read
-        assert read >= min(tokens, tokens_of(clip.low))
-        assert read in {tokens_of(kvs) for kvs in clip.whole.values()}
+def test_even_compression_never_has_fewer_tokens_than_it_is_compared_with(clip) -> None:
+    assert clip.budget == 6 * 1 + 2 * 16
+    assert tokens_of(clip.even) == 6 * 8  # a ratio of 4; one of 8 would keep 24
+    assert even_ratio(32, 16, budget=48) == 8
+    assert even_ratio(32, 64, budget=96) == 16
+    assert even_ratio(32, 2, budget=1000) == 2
