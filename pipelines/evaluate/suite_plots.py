@@ -53,7 +53,9 @@ def scatter(points: Sequence[Point], title: str) -> str:
         parts.append(f'<path class="line" d="M{x(point.x):.1f} {y(point.y):.1f}L{right + 26} {label_y:.1f}"/>')
         strong = "strong" if point.kind == "mark" else ""
         parts.append(_text(right + 32, label_y + 4, f"{point.label}  {point.y:.0%}", strong))
-    parts += [f'<circle class="{p.kind}" cx="{x(p.x):.1f}" cy="{y(p.y):.1f}" r="5"/>' for p in ordered]
+    parts += [
+        f'<circle class="{p.kind}" cx="{x(p.x):.1f}" cy="{y(p.y):.1f}" r="5"/>' for p in sorted(ordered, key=_layer)
+    ]
     return _svg(width, height, title, parts)
 
 
@@ -61,7 +63,7 @@ def heat_map(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], title: str, axes: str
 ) -> str:
     """Shares as coloured cells with their numbers; ``None`` leaves a cell empty. ``axes`` says what they are."""
-    left, top, cell_width, cell_height = 130, 44, 62, 28
+    left, top, cell_width, cell_height = 112, 44, 60, 28
     width, height = left + cell_width * len(columns) + 8, top + cell_height * len(rows) + 30
     parts = [_text(8, 16, title, "title")]
     parts += [_text(left + (n + 0.5) * cell_width, top - 8, name, anchor="middle") for n, name in enumerate(columns)]
@@ -95,6 +97,11 @@ def stacked_bars(rows: Sequence[tuple[str, float, float]], title: str, unit: str
         text = f"{whole:.1f} {unit}, {part / whole:.0%} of it choosing" if whole else "–"
         parts.append(_text(left + length + 8, y + 13, text, "strong"))
     return _svg(left + span + 190, top + row_height * len(rows) + 8, title, parts)
+
+
+def _layer(point: Point) -> int:
+    """What is drawn last is seen where points coincide."""
+    return ("plain", "other", "mark").index(point.kind)
 
 
 def _apart(wanted: Sequence[float], bottom: float) -> list[float]:

@@ -110,11 +110,18 @@ def _timing_plot(rows: Rows, scenes: int) -> str:
 
 
 def verdict(row: Mapping[str, Any]) -> str:
-    """A claim's row in one word: whether both goals are reached and every baseline is behind beyond doubt."""
-    recovered = row["recovery"] is not None and row["recovery"] >= RECOVERY_GOAL
-    cheap = row["read_goal"] is None or row["read"] <= row["read_goal"]
-    ahead = all(baseline["ahead_interval"][0] > 0 for baseline in row["baselines"])
-    return "holds" if recovered and cheap and ahead else "does not hold"
+    """Of a claim's row: whether its goals are reached and every baseline is behind beyond doubt, and if not, which."""
+    failed = []
+    if row["recovery"] is None or row["recovery"] < RECOVERY_GOAL:
+        failed.append(f"recovers less than {_share(RECOVERY_GOAL)}")
+    if row["read_goal"] is not None and row["read"] > row["read_goal"]:
+        failed.append(f"reads more than {_share(row['read_goal'])}")
+    failed += [
+        f"not ahead of {other['method']}, which reads {_share(other['read'])}"
+        for other in row["baselines"]
+        if other["ahead_interval"][0] <= 0
+    ]
+    return "; ".join(failed) or "holds"
 
 
 def _render(template: str, results: Mapping[str, Any], drawn: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipelines.cli.main import main
+from pipelines.evaluate.suite_report import verdict
 
 
 def test_a_run_with_its_report(tmp_path, capsys) -> None:
@@ -35,6 +36,17 @@ def test_a_run_with_its_report(tmp_path, capsys) -> None:
     assert set(re.findall(r"\]\((.*?\.svg)\)", told)) == plots
     for row in results["accuracy"]:
         assert f"| {row['suite']} | 4 | {row['method']} |" in told
+
+
+def test_a_verdict_names_what_fails() -> None:
+    behind = {"method": "key norm", "read": 0.1, "ahead_interval": (0.2, 0.4)}
+    row = {"recovery": 0.97, "read": 0.18, "read_goal": 0.2, "baselines": [behind]}
+    assert verdict(row) == "holds"
+    equal = {"method": "uniform compression", "read": 0.5, "ahead_interval": (-0.1, 0.1)}
+    failing = row | {"recovery": 0.8, "read": 0.3, "baselines": [behind, equal]}
+    assert verdict(failing) == (
+        "recovers less than 95%; reads more than 20%; not ahead of uniform compression, which reads 50%"
+    )
 
 
 @pytest.mark.parametrize(
