@@ -39,6 +39,11 @@ docs: install  ## the documentation as a site, in build/site
 golden: install  ## compare with vectors of the reference implementation
 	$(BIN)/python -m tests.golden.check tests/golden/cases
 
+.PHONY: tour
+tour: install  ## run docs/tour.ipynb and the pictured conversation again
+	$(BIN)/python docs/run_tour.py
+	$(BIN)/python docs/draw_chat.py
+
 train-tiny: install  ## train the bundled checkpoint again
 	$(BIN)/videox2l train-tiny
 

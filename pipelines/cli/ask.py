@@ -37,10 +37,21 @@ def ask(
     select: Annotated[
         str,
         typer.Option(
-            help="Chunks to re-load in detail: `attention`, `random`, `all`, `none`, or numbers like `0,4-6`."
+            help="Chunks to re-load in detail: a scorer (`attention`, `keys`, `key_bounds`, `two_step`, `random`), "
+            "several as in `attention+keys`, `all`, `none`, `uniform`, `recent`, or numbers like `0,4-6`."
         ),
     ] = "attention",
     top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.")] = 2,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Which of the best are taken: `top_k`, `threshold`, `mass` or `coverage`; the last three may be "
+            "followed by a number from 0 to 1, as in `coverage:0.5`."
+        ),
+    ] = "top_k",
+    correct_drift: Annotated[
+        bool, typer.Option("--correct-drift", help="Take out of the scores what grows or falls with time.")
+    ] = False,
     budget: Annotated[
         str,
         typer.Option(
@@ -110,7 +121,7 @@ def ask(
     if question is None and (explain or tensor_parallel > 1):
         raise typer.BadParameter("--explain and --tensor-parallel take one question: give it behind the video")
     how = How(
-        SelectionConfig(select, top_k, options.budget(budget)),
+        SelectionConfig(select, top_k, options.budget(budget), policy, correct_drift),
         GenerationConfig(max_new_tokens, temperature, top_p, seed),
         from_,
         to,

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+import videox2l
 from pipelines.cli import output, status
 from pipelines.cli.answers import print_evidence, print_pieces
 from videox2l.answering import TimeRange
@@ -62,7 +63,7 @@ class Asking:
 
     def library(self, *, create: bool) -> Library:
         """The archive, opened; with ``create`` made if there is none. The model first: its name may be wrong."""
-        return Library.open(self.archive, self._loaded, create=create, storage_options=self.storage_options)
+        return videox2l.open(self.archive, self._loaded, create=create, storage_options=self.storage_options)
 
     def is_file(self, video: str) -> bool:
         return bool(video) and Path(video).expanduser().exists()

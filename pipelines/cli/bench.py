@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from pipelines.cli import options
+from pipelines.cli.bench_batch import batch
 from pipelines.cli.bench_ingest import ingest
 from pipelines.cli.bench_prefill import prefill
 from pipelines.cli.bench_serve import serve
@@ -58,3 +59,4 @@ bench.command()(local)
 bench.command()(prefill)
 bench.command()(ingest)
 bench.command()(serve)
+bench.command()(batch)

@@ -16,6 +16,7 @@ def serve(
     videos: Annotated[int, typer.Option(help="Videos of the archive that is asked about at random.", min=1)] = 100,
     minutes: Annotated[float, typer.Option(help="Length of each.", min=0.1)] = 2.0,
     questions: Annotated[int, typer.Option(help="Questions about them.", min=1)] = 500,
+    seconds: Annotated[float | None, typer.Option(help="Ask them for so long at most.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="How often everything else is measured.", min=1)] = 5,
     histogram: Annotated[
         Path | None, typer.Option(help="Write how long the questions took into this SVG.", dir_okay=False)
@@ -32,7 +33,7 @@ def serve(
 
     `videox2l bench serve`
 
-    `videox2l bench serve --videos 2000 --minutes 10 --questions 20000 --histogram latency.svg`
+    `videox2l bench serve --videos 2000 --questions 100000 --seconds 600 --histogram latency.svg`
     """
     from pipelines.bench.serving import bench_serving, tables
     from pipelines.bench.serving.report import histogram as draw
@@ -40,7 +41,13 @@ def serve(
     notes = Console(stderr=True, highlight=False)
     with notes.status("preparing") as status:
         report = bench_serving(
-            videos=videos, minutes=minutes, questions=questions, repeats=repeats, flame=flame, progress=status.update
+            videos=videos,
+            minutes=minutes,
+            questions=questions,
+            seconds=seconds,
+            repeats=repeats,
+            flame=flame,
+            progress=status.update,
         )
     if histogram is not None:
         title = f"{report.zipf.questions} questions about {report.zipf.videos} videos, whole answers"

@@ -14,10 +14,10 @@ from pipelines.cli.line_editing import editing_lines
 from pipelines.cli.timeline import legend, spans_table, timeline
 from videox2l.answering import Answer
 from videox2l.answering.words import summary, warning_lines
-from videox2l.config import Budget, SelectionConfig
+from videox2l.config import Budget
 from videox2l.errors import ConfigError, VideoNotFoundError, VideoX2LError
 from videox2l.library import Conversation, Library, Video
-from videox2l.selection.select import SCORERS, parse_chunks
+from videox2l.selection import needs_scores, select
 
 _PROMPT = "> "
 
@@ -168,9 +168,10 @@ class Chat:
                 if not count.strip().isdecimal():
                     raise ConfigError(f"{count.strip()!r} is no number of chunks: write /select attention 3")
                 top_k = int(count)
-            if which not in ("all", "none", *SCORERS):
-                parse_chunks(which)
-            self._change(selection=SelectionConfig(which, top_k, self._how.selection.budget))
+            wanted = dataclasses.replace(self._how.selection, select=which, top_k=top_k)
+            if self._conversation is not None and not needs_scores(wanted):
+                select(wanted, self._conversation.video.chunks, None)  # says what is no selection, or not there
+            self._change(selection=wanted)
         self._say_how()
 
     def _budget(self, text: str) -> None:
@@ -211,7 +212,7 @@ class Chat:
     def _say_how(self) -> None:
         selection = self._how.selection
         part = f"{self._how.start or 'the beginning'} to {self._how.end or 'the end'}"
-        most = f", at most {selection.top_k}" if selection.select in SCORERS else ""
+        most = f", at most {selection.top_k}" if needs_scores(selection) else ""
         self._say(
             f"select {selection.select}{most}; budget {options.budget_words(selection.budget) or 'off'}; part {part}"
         )

@@ -80,6 +80,9 @@ def ingest(
     retry_quarantined: Annotated[
         bool, typer.Option("--retry-quarantined", help="Try videos again that failed by their own fault before.")
     ] = False,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails/--no-thumbnails", help="Keep a small picture of each chunk, or none.")
+    ] = True,
     config: Annotated[
         Path | None,
         typer.Option(help="Settings in a YAML file, under the names that --print-config shows. Options win."),

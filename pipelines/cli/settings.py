@@ -44,6 +44,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "recorded_at": ("recorded_at",),
     "progress_every": ("progress_every_s",),
     "retry_quarantined": ("retry_quarantined",),
+    "thumbnails": ("thumbnails",),
 }
 
 # Where an option's value comes from; anything else is a default. By name, as typer brings a click of its own.

@@ -65,7 +65,7 @@ def follow(
             reported.add(event.row.source)
         on_event(event)
 
-    with _interruptions(stop or threading.Event()) as interrupted:
+    with interruptions(stop or threading.Event()) as interrupted:
         deadline = None
         ended = False
         while not ended:
@@ -74,7 +74,7 @@ def follow(
                 hear(event)
             for result in found:
                 if isinstance(result, BaseException):
-                    raise _user_error(result)
+                    raise user_error(result)
                 if result is None:
                     ended = True
                 else:
@@ -151,7 +151,7 @@ def _consume(dataset: Dataset, results: SimpleQueue[_Result]) -> None:
 
 
 @contextmanager
-def _interruptions(interrupted: threading.Event) -> Iterator[threading.Event]:
+def interruptions(interrupted: threading.Event) -> Iterator[threading.Event]:
     """``interrupted``, which the first SIGINT or SIGTERM sets, too; the second one acts as always."""
     if threading.current_thread() is not threading.main_thread():
         yield interrupted  # signals are the main thread's
@@ -174,7 +174,7 @@ def _interruptions(interrupted: threading.Event) -> Iterator[threading.Event]:
         restore()
 
 
-def _user_error(error: BaseException) -> BaseException:
+def user_error(error: BaseException) -> BaseException:
     """What a worker raised for the user to read, out of the layers that Ray wraps around it."""
     layer: BaseException | None = error
     while layer is not None:

@@ -111,3 +111,4 @@ class Job:
     retry_quarantined: bool = False
     ranks: int = 1
     videos_at_once: int = 1
+    thumbnails: bool = True

@@ -142,6 +142,7 @@ def ingest(
             retry_quarantined=settings.retry_quarantined,
             ranks=ranks,
             videos_at_once=settings.videos_per_actor,
+            thumbnails=settings.thumbnails,
         )
 
         dataset = ray.data.from_items(

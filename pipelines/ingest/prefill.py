@@ -153,6 +153,7 @@ class PrefillStage:
                         writer,
                         lambda done, total: reports(done - video.keep, last=done == total),
                         resume,
+                        job.thumbnails,
                     )
                 except Stopped:
                     writer.suspend()

@@ -64,6 +64,7 @@ class IngestSettings:
     ``storage_patience_s``: how long in seconds an archive that does not answer is waited for before the job ends.
     ``stall_timeout_s``: after so many seconds in which no video was planned and no chunk prefilled, the job ends.
     ``retry_quarantined``: try videos again that failed by their own fault before.
+    ``thumbnails``: also store a small picture of each chunk.
     """
 
     model: str = TINY
@@ -89,6 +90,7 @@ class IngestSettings:
     storage_patience_s: float = STORAGE_PATIENCE_S
     stall_timeout_s: float = STALL_TIMEOUT_S
     retry_quarantined: bool = False
+    thumbnails: bool = True
 
     def __post_init__(self) -> None:
         for name in ("prefill_actors", "videos_per_actor", "tensor_parallel"):

@@ -66,10 +66,11 @@ class LeadingRank:
         writer: IndexWriter,
         progress: Progress | None = None,
         resume: PrefillState | None = None,
+        thumbnails: bool = True,
     ) -> PrefillReport:
         """As :func:`~videox2l.prefill.prefill_chunks`."""
         with self._together("follow_prefill", compression, total):
-            return prefill_over_ranks(self.model, compression, decoded, total, writer, progress, resume)
+            return prefill_over_ranks(self.model, compression, decoded, total, writer, progress, resume, thumbnails)
 
     @contextmanager
     def _together(self, method: str, *arguments: Any) -> Iterator[None]:

@@ -40,6 +40,7 @@ class EngineStats:
     waiting: int
     questions: int
     tokens_generated: int
+    pid: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Engine:
             waiting=max(0, self._open_questions - running),
             questions=self._questions,
             tokens_generated=self._answers.tokens,
+            pid=os.getpid(),
         )
 
     async def answer(self, question: Question) -> AsyncIterator[Event | VideoX2LError]:

@@ -76,6 +76,15 @@ class JobNotFoundError(RequestError):
     http_status = 404
 
 
+class ThumbnailNotFoundError(RequestError):
+    """No such chunk, or no picture of it."""
+
+    http_status = 404
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "chunk", "thumbnail_not_found")
+
+
 class UnauthorizedError(RequestError):
     """No key, or none that is known."""
 

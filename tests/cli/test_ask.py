@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -239,11 +241,18 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert run(capsys, "no-such-command")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["ingest", "ask", "serve", "ls", "demo", "train-tiny"])
+@pytest.mark.parametrize("command", ["ingest", "ask", "serve", "ls", "demo", "doctor", "train-tiny"])
 def test_help_teaches(capsys: pytest.CaptureFixture[str], command: str) -> None:
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
     assert f"videox2l {command}" in out
+
+
+def test_help_waits_for_no_model_code() -> None:
+    """What takes seconds to import is imported by the command that needs it."""
+    program = "import sys, pipelines.cli.main; print({'torch', 'transformers', 'ray', 'pyarrow'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_debug_shows_where_an_error_came_from(archive: Path, random_checkpoint: Path) -> None:

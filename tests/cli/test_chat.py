@@ -29,7 +29,7 @@ class Terminal:
             ["-m", "pipelines.cli", "ask", *arguments],
             env={**os.environ, "TERM": "xterm-256color", **environment},
             encoding="utf-8",
-            timeout=60,
+            timeout=120,  # seconds: a machine that does much else starts Python slowly
             dimensions=(40, 100),
         )
         self.process.delaybeforesend = None
@@ -98,6 +98,7 @@ def test_a_session(chat: Terminal, tmp_path: Path) -> None:
     for wrong, said in {
         "/nothing": "no command /nothing",
         "/select best": "neither",
+        "/select 7": "do not exist",
         "/select all many": "no number",
         "/part early": "no time",
         "/budget 7": "no budget",

@@ -69,6 +69,7 @@ def test_options_win_over_the_file(capsys: pytest.CaptureFixture[str], file: Pat
         32,
         "--low-codec",
         "int8",
+        "--no-thumbnails",
     )
     assert (found["sources"], found["archive"]) == (["other.mp4"], "here")
     # 1 is the default, too: that it was given counts.
@@ -77,6 +78,7 @@ def test_options_win_over_the_file(capsys: pytest.CaptureFixture[str], file: Pat
         dataclasses.replace(default_compression("tiny"), low_ratio=4, high_ratio=32)
     )
     assert found["codecs"] == {"low": "int8", "high": "squeeze"}
+    assert found["thumbnails"] is False
 
 
 def test_variables_win_over_the_file(

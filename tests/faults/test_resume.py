@@ -86,6 +86,7 @@ def test_the_same_kvs(
     for index, (high, expected) in enumerate(zip(reader.high(), whole.high(), strict=True)):
         assert_same(high, expected)
         assert_same(reader.low(index), whole.low(index))
+        assert reader.thumbnail(index) == whole.thumbnail(index) is not None
 
 
 def test_damaged_kvs_are_not_gone_on_from(random_model: KVCompressibleModel, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import openai
 import pytest
@@ -21,7 +21,14 @@ from tests.serve.conftest import MODEL, make_key
 from videox2l.errors import ConfigError
 from videox2l.store import Archive
 
-GUARDED = ["/v1/videos", "/v1/videos/kitchen.mp4", "/v1/models", "/v1/ingests", "/metrics"]
+GUARDED = [
+    "/v1/videos",
+    "/v1/videos/kitchen.mp4",
+    "/v1/videos/kitchen.mp4/chunks/0/thumbnail",
+    "/v1/models",
+    "/v1/ingests",
+    "/metrics",
+]
 
 WithKey = Callable[..., Client]
 
@@ -89,10 +96,11 @@ def test_other_videos_are_not_there(
     for entry in archive.videos():
         for name in (entry.name, entry.video_id, entry.video_id[:8]):
             asked = client.ask("What happens?", video=name, select="none", max_tokens=1)
+            picture = client.get(f"/v1/videos/{quote(name)}/chunks/0/thumbnail")
             if entry.name in seen:
-                assert asked.status == 200
+                assert (asked.status, picture.status) == (200, 200)
                 continue
-            assert code(asked) == (404, "video_not_found")
+            assert code(asked) == code(picture) == (404, "video_not_found")
             assert client.delete(f"/v1/videos/{entry.video_id}").status == 404
             # Nor do the suggestions of an error tell of them.
             told = asked.json["error"]["message"].replace(repr(name), "")

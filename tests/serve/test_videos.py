@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from tests.archives import random_index
 from tests.serve.client import Client
@@ -86,6 +89,75 @@ def test_one_video(client: Client, archive: Archive) -> None:
     assert index["bytes"] == {level: total.bytes for level, total in manifest.totals.items()}
     assert index["sampling"] == dict(manifest.spec.sampling)
     assert client.get("/v1/videos/camera.mp4").json["recorded_at"] == CAMERA_START
+
+
+def test_thumbnails(client: Client, archive: Archive) -> None:
+    reader = archive.open_index(archive.resolve("kitchen.mp4"))
+    for chunk in range(5):
+        reply = client.get(f"/v1/videos/kitchen.mp4/chunks/{chunk}/thumbnail")
+        assert (reply.status, reply.headers["content-type"]) == (200, "image/jpeg")
+        assert reply.body == reader.thumbnail(chunk)
+        assert reply.headers["cache-control"].startswith("private")
+        with Image.open(io.BytesIO(reply.body)) as image:
+            image.load()
+    again = client.get("/v1/videos/kitchen.mp4/chunks/4/thumbnail", If_None_Match=reply.headers["etag"])
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", reply.headers["etag"])
+    other = client.get("/v1/videos/kitchen.mp4/chunks/3/thumbnail", If_None_Match=f'W/"x", {reply.headers["etag"]}')
+    assert other.status == 200
+    for name in ("old.mp4", "foreign.mp4", quote("a garden.mp4"), reader.manifest.video.video_id[:8]):
+        assert client.get(f"/v1/videos/{name}/chunks/0/thumbnail").status == 200, name
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("kitchen.mp4/chunks/5", 404, "chunks 0 to 4"),
+        ("kitchen.mp4/chunks/99999999999999999999", 404, "chunks 0 to 4"),
+        ("kitchen.mp4/chunks/-1", 400, "greater than or equal to 0"),
+        ("kitchen.mp4/chunks/first", 400, "integer"),
+        ("nowhere.mp4/chunks/0", 404, "nowhere.mp4"),
+        ("without.mp4/chunks/0", 404, "--replace"),
+    ],
+)
+def test_no_such_thumbnail(client: Client, without: None, path: str, status: int, message: str) -> None:
+    reply = client.get(f"/v1/videos/{path}/thumbnail")
+    assert (reply.status, reply.json["error"]["param"]) == (status, "video" if "nowhere" in path else "chunk")
+    assert message in reply.json["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def without(archive: Archive, random_model: KVCompressibleModel) -> None:
+    """A video without thumbnails."""
+    random_index(archive, random_model, "without.mp4", chunks=1, seed=11, thumbnails=False)
+
+
+def test_damaged_thumbnails(client: Client, archive: Archive, random_model: KVCompressibleModel) -> None:
+    manifest = random_index(archive, random_model, "torn.mp4", chunks=2, seed=13).manifest
+    [number] = [number for number, entry in enumerate(manifest.shards) if entry.part == "thumbnails"]
+    file = Path(archive.url) / manifest.shard_path(number)
+    data = file.read_bytes()
+    file.write_bytes(bytes(len(data)))
+    reply = client.get("/v1/videos/torn.mp4/chunks/1/thumbnail")
+    assert reply.status == 500
+    assert "thumbnail of chunk 1: the stored bytes changed" in reply.json["error"]["message"]
+    file.unlink()
+    assert "is missing" in client.get("/v1/videos/torn.mp4/chunks/1/thumbnail").json["error"]["message"]
+    file.write_bytes(data)
+    assert client.get("/v1/videos/torn.mp4/chunks/1/thumbnail").status == 200
+
+
+def test_thumbnails_of_a_video_that_is_made_anew(
+    client: Client, archive: Archive, random_model: KVCompressibleModel
+) -> None:
+    path = "/v1/videos/twice.mp4/chunks/0/thumbnail"
+    random_index(archive, random_model, "twice.mp4", chunks=1, seed=12, thumbnails=False)
+    assert client.get(path).status == 404
+    random_index(archive, random_model, "twice.mp4", chunks=1, seed=12, replace=True)
+    deadline = time.monotonic() + 15  # the list is read anew
+    while client.get(path).status == 404:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert client.get(path).status == 200
 
 
 @pytest.mark.parametrize("name", ["nowhere.mp4", "%00", "%7Enobody", "..%2F..", "%F0%9F%8E%A5", "a" * 3000])

@@ -30,11 +30,12 @@ def warning_lines(answer: Answer) -> list[str]:
     if not lost:
         return []
     shown = "; ".join(place(span) for span in lost)
+    reasons = list(dict.fromkeys(span.reason for span in lost))
     return [
         f"warning: {len(lost)} of {len(lost) + len(answer.spans)} chosen chunks could not be read in detail, so the "
         f"answer has only their gist: {shown}",
-        *(f"  {span.reason}" for span in lost[:_REASONS]),
-        *([f"  and {len(lost) - _REASONS} more; --json has all reasons"] if len(lost) > _REASONS else []),
+        *(f"  {reason}" for reason in reasons[:_REASONS]),
+        *([f"  and {len(reasons) - _REASONS} more; --json has all reasons"] if len(reasons) > _REASONS else []),
     ]
 
 

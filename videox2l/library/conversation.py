@@ -10,6 +10,7 @@ from videox2l.answering.time_range import Moment
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.errors import QuestionError
 from videox2l.library.arguments import as_range, as_selection
+from videox2l.library.asked import Asked
 from videox2l.library.explanation import Explanation, explain
 from videox2l.library.stream import AnswerStream
 
@@ -24,8 +25,8 @@ class Conversation:
     earlier turns are used again. An answer that was stopped before its end is no turn.
     """
 
-    def __init__(self, video: Video) -> None:
-        self.video = video
+    def __init__(self, video: Video, asked: Asked) -> None:
+        self.video, self._asked = video, asked
         self._answers: list[Answer] = []
         self._lock = threading.Lock()
 
@@ -62,7 +63,7 @@ class Conversation:
         end: Moment | str | None = None,
     ) -> AnswerStream:
         """As :meth:`Video.stream`, behind the turns so far."""
-        events = self.video.events(question, as_selection(selection), generation, as_range(start, end), self.turns)
+        events = self._asked.events(question, as_selection(selection), generation, as_range(start, end), self.turns)
         return AnswerStream(events, self._keep)
 
     def explain(
@@ -81,8 +82,8 @@ class Conversation:
         answers = self.answers
         if question is None and not answers:
             raise QuestionError("nothing was asked yet: give a question to be explained")
-        asked, before = (answers[-1].question, self.turns[:-1]) if question is None else (question, self.turns)
-        return explain(self.video, asked, as_selection(selection), generation, as_range(start, end), before)
+        latest, before = (answers[-1].question, self.turns[:-1]) if question is None else (question, self.turns)
+        return explain(self._asked, latest, as_selection(selection), generation, as_range(start, end), before)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""

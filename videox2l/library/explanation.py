@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from videox2l.answering import Answer, Span, TimeRange, Turn
 from videox2l.answering.answer import to_json
@@ -15,9 +15,7 @@ from videox2l.answering.html import answer_html
 from videox2l.answering.words import place
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.errors import ConfigError
-
-if TYPE_CHECKING:
-    from videox2l.library.video import Video
+from videox2l.library.asked import Asked
 
 # Questions under way at once: as many as an engine decodes together by default.
 _AT_ONCE = 16
@@ -115,29 +113,29 @@ class Explanation:
 
 
 def explain(
-    video: Video,
+    asked: Asked,
     question: str,
     selection: SelectionConfig | None,
     generation: GenerationConfig | None,
     time_range: TimeRange | None,
     history: Sequence[Turn] = (),
 ) -> Explanation:
-    """Arguments as of :meth:`Video.explain`; ``history``: turns that the question is asked behind."""
+    """Arguments as of :meth:`~videox2l.Video.explain`; ``history``: turns that the question is asked behind."""
     if generation is not None and generation.temperature > 0:
         raise ConfigError("explain compares answers, which have to be the same each time: temperature must be 0")
 
-    def asked(selection: SelectionConfig | None) -> Answer:
-        *_, answer = video.events(question, selection, generation, time_range, history)
+    def answered(selection: SelectionConfig | None) -> Answer:
+        *_, answer = asked.events(question, selection, generation, time_range, history)
         assert isinstance(answer, Answer)
         return answer
 
     def without(span: Span) -> Without:
         others = _exactly(first.spans, but=span)
-        answer = asked(others)
-        return Without(span, answer, video.logprob(question, first.text, others, time_range, history))
+        answer = answered(others)
+        return Without(span, answer, asked.logprob(question, first.text, others, time_range, history))
 
-    first = asked(selection)
-    logprob = video.logprob(question, first.text, _exactly(first.spans), time_range, history)
+    first = answered(selection)
+    logprob = asked.logprob(question, first.text, _exactly(first.spans), time_range, history)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="videox2l-explain") as threads:
         return Explanation(first, logprob, tuple(threads.map(without, first.spans)))
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from videox2l.answering import Answer, AnswerEngine, EngineConfig, TextDelta, TimeRange, Turn
+from videox2l.answering import AnswerEngine, EngineConfig
 from videox2l.answering.residents import ResidentVideos
-from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
+from videox2l.config import CompressionConfig, SamplingConfig
+from videox2l.library.asked import Running
 from videox2l.library.video import Video
 from videox2l.models import TINY, KVCompressibleModel, load_model
 from videox2l.prefill import index_spec, ingest_video
@@ -20,6 +21,10 @@ from videox2l.store.metadata import MetadataValue
 
 if TYPE_CHECKING:
     from videox2l.prefill.chunks import Progress
+
+
+# A program, or a person at a terminal, rather waits for slow storage than takes the gist. Reading itself gives up then.
+_PATIENCE_S = 60.0
 
 
 class Library:
@@ -40,48 +45,13 @@ class Library:
         low_memory_bytes: int = 2**30,
         engine: EngineConfig | None = None,
     ) -> None:
-        """As of :meth:`open`, for an archive that is open already."""
+        """As of :func:`open`, for an archive that is open already."""
         self.archive = archive
         self._model, self._device, self._dtype = model, device, dtype
         self._resident_bytes, self._low_memory_bytes, self._config = resident_bytes, low_memory_bytes, engine
         self._lock = threading.RLock()
-        self._running: tuple[AnswerEngine, ResidentVideos] | None = None
+        self._running: Running | None = None
         self._closed = False
-
-    @classmethod
-    def open(
-        cls,
-        url: str | Path,
-        model: str | KVCompressibleModel = TINY,
-        *,
-        create: bool = False,
-        storage_options: Mapping[str, Any] | None = None,
-        device: str | None = None,
-        dtype: str | None = None,
-        resident_bytes: int = 4 * 2**30,
-        low_memory_bytes: int = 2**30,
-        engine: EngineConfig | None = None,
-    ) -> Library:
-        """The archive at a local folder or any fsspec URL, beside a model.
-
-        :param model: a name for :func:`~videox2l.load_model`, with ``device`` and ``dtype``; or a loaded model, which
-            nobody else may use meanwhile.
-        :param create: make the archive if there is none.
-        :param storage_options: passed to the archive's file system.
-        :param resident_bytes: budget for the high KVs of videos that were asked about; the least recently used go.
-        :param low_memory_bytes: the same for low KVs.
-        :param engine: how many answers are decoded together, and further budgets.
-        :raises ArchiveNotFoundError: none there, and ``create`` is off.
-        """
-        return cls(
-            Archive.open(url, create=create, storage_options=storage_options),
-            model,
-            device=device,
-            dtype=dtype,
-            resident_bytes=resident_bytes,
-            low_memory_bytes=low_memory_bytes,
-            engine=engine,
-        )
 
     @property
     def url(self) -> str:
@@ -98,7 +68,7 @@ class Library:
 
     def videos(self) -> list[Video]:
         """All videos of the archive, sorted by name. Does not load the model, which may fit only some of them."""
-        return [Video(self, entry) for entry in self.archive.videos()]
+        return [Video(self._started, entry) for entry in self.archive.videos()]
 
     def video(self, video: str, *, index: str | None = None) -> Video:
         """A video by its id, the start of its id (6 digits or more), its name, path or URL.
@@ -107,7 +77,7 @@ class Library:
 
         :raises VideoNotFoundError: none, or several, answer to that.
         """
-        return Video(self, self.archive.entry(video), index)
+        return Video(self._started, self.archive.entry(video), index)
 
     def ingest(
         self,
@@ -153,8 +123,8 @@ class Library:
         with self._lock:
             if self._running is None:
                 return {}
-            engine, residents = self._running
-        return {**residents.stats(), **engine.stats()}
+            running = self._running
+        return {**running.residents.stats(), **running.engine.stats()}
 
     def close(self) -> None:
         """End all threads and free what is kept. Questions under way raise."""
@@ -177,47 +147,51 @@ class Library:
         name = self._model if isinstance(self._model, str) else self._model.name
         return f"<Library {self.url}, model {name}>"
 
-    def stream(
-        self,
-        video_id: str,
-        index: str | None,
-        question: str,
-        selection: SelectionConfig | None,
-        generation: GenerationConfig | None,
-        time_range: TimeRange | None,
-        history: Sequence[Turn],
-    ) -> Generator[TextDelta | Answer, None, None]:
-        """What :class:`Video` and :class:`Conversation` are made of: arguments as of :class:`AnswerEngine`."""
-        engine, residents = self._started()
-        with residents.use(video_id, index) as video:
-            yield from engine.stream(video, question, selection, generation, time_range, history)
-
-    def logprob(
-        self,
-        video_id: str,
-        index: str | None,
-        question: str,
-        answer: str,
-        selection: SelectionConfig | None,
-        time_range: TimeRange | None,
-        history: Sequence[Turn],
-    ) -> float:
-        """As of :meth:`AnswerEngine.logprob`."""
-        engine, residents = self._started()
-        with residents.use(video_id, index) as video:
-            return engine.logprob(video, question, answer, selection, time_range, history)
-
-    def _started(self) -> tuple[AnswerEngine, ResidentVideos]:
+    def _started(self) -> Running:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the archive was closed: open it again")
             if self._running is None:
-                engine = AnswerEngine(self.model, self._config)
+                engine = AnswerEngine(self.model, self._config or EngineConfig(low_deadline_s=_PATIENCE_S))
                 residents = ResidentVideos(
                     self.archive,
                     self.model,
                     resident_bytes=self._resident_bytes,
                     low_memory_bytes=self._low_memory_bytes,
                 )
-                self._running = engine, residents
+                self._running = Running(engine, residents)
             return self._running
+
+
+def open(  # noqa: A001 # meant to be read as `videox2l.open`
+    url: str | Path,
+    model: str | KVCompressibleModel = TINY,
+    *,
+    create: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    resident_bytes: int = 4 * 2**30,
+    low_memory_bytes: int = 2**30,
+    engine: EngineConfig | None = None,
+) -> Library:
+    """The archive at a local folder or any fsspec URL, beside a model.
+
+    :param model: a name for :func:`~videox2l.load_model`, with ``device`` and ``dtype``; or a loaded model, which
+        nobody else may use meanwhile.
+    :param create: make the archive if there is none.
+    :param storage_options: passed to the archive's file system.
+    :param resident_bytes: budget for the high KVs of videos that were asked about; the least recently used go.
+    :param low_memory_bytes: the same for low KVs.
+    :param engine: how many answers are decoded together, and further budgets.
+    :raises ArchiveNotFoundError: none there, and ``create`` is off.
+    """
+    return Library(
+        Archive.open(url, create=create, storage_options=storage_options),
+        model,
+        device=device,
+        dtype=dtype,
+        resident_bytes=resident_bytes,
+        low_memory_bytes=low_memory_bytes,
+        engine=engine,
+    )

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from videox2l.answering import Answer, TextDelta, TimeRange, Turn
+from videox2l.answering import Answer
 from videox2l.answering.time_range import Moment
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.library.arguments import as_range, as_selection
+from videox2l.library.asked import Asked, Running
 from videox2l.library.conversation import Conversation
 from videox2l.library.explanation import Explanation, explain
 from videox2l.library.stream import AnswerStream
 from videox2l.store import CatalogRow, VideoEntry
-
-if TYPE_CHECKING:
-    from videox2l.library.library import Library
 
 
 class Video:
@@ -30,8 +28,8 @@ class Video:
       or a ``datetime``.
     """
 
-    def __init__(self, library: Library, entry: VideoEntry, index: str | None = None) -> None:
-        self._library, self._entry, self._index = library, entry, index
+    def __init__(self, start: Callable[[], Running], entry: VideoEntry, index: str | None = None) -> None:
+        self._entry, self._asked = entry, Asked(start, entry.video_id, index)
 
     @property
     def id(self) -> str:
@@ -87,11 +85,11 @@ class Video:
         end: Moment | str | None = None,
     ) -> AnswerStream:
         """As :meth:`ask`, piece by piece; errors come with the first piece."""
-        return AnswerStream(self.events(question, as_selection(selection), generation, as_range(start, end)))
+        return AnswerStream(self._asked.events(question, as_selection(selection), generation, as_range(start, end)))
 
     def conversation(self) -> Conversation:
         """Begin a conversation, in which questions may refer to earlier ones."""
-        return Conversation(self)
+        return Conversation(self, self._asked)
 
     def explain(
         self,
@@ -107,7 +105,19 @@ class Video:
         Costs one more question for each of them. Raises :class:`~videox2l.errors.ConfigError` for a temperature above
         0: answers that differ by chance cannot be compared.
         """
-        return explain(self, question, as_selection(selection), generation, as_range(start, end))
+        return explain(self._asked, question, as_selection(selection), generation, as_range(start, end))
+
+    def logprob(
+        self,
+        question: str,
+        answer: str,
+        *,
+        selection: SelectionConfig | str | None = None,
+        start: Moment | str | None = None,
+        end: Moment | str | None = None,
+    ) -> float:
+        """Natural logarithm of the probability that the model answers with this text, to weigh answers you give."""
+        return self._asked.logprob(question, answer, as_selection(selection), as_range(start, end))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -126,34 +136,12 @@ class Video:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Video):
             return NotImplemented
-        return (self._library, self.id, self._index) == (other._library, other.id, other._index)
+        return self._asked == other._asked
 
     def __hash__(self) -> int:
-        return hash((self.id, self._index))
-
-    def events(
-        self,
-        question: str,
-        selection: SelectionConfig | None,
-        generation: GenerationConfig | None,
-        time_range: TimeRange | None,
-        history: Sequence[Turn] = (),
-    ) -> Generator[TextDelta | Answer, None, None]:
-        """Pieces and, last, the answer: what the methods above are made of."""
-        return self._library.stream(self.id, self._index, question, selection, generation, time_range, history)
-
-    def logprob(
-        self,
-        question: str,
-        answer: str,
-        selection: SelectionConfig | None = None,
-        time_range: TimeRange | None = None,
-        history: Sequence[Turn] = (),
-    ) -> float:
-        """Natural logarithm of the probability that the model gives the text ``answer``."""
-        return self._library.logprob(self.id, self._index, question, answer, selection, time_range, history)
+        return hash(self._asked)
 
     @property
     def _row(self) -> CatalogRow:
         """Of the index that was asked for, else of the latest."""
-        return next((row for row in self._entry.indexes if row.index_fp == self._index), self._entry.indexes[-1])
+        return next((row for row in self._entry.indexes if row.index_fp == self._asked.index), self._entry.indexes[-1])

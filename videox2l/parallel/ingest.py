@@ -30,6 +30,7 @@ def ingest_over_ranks(
     codecs: Mapping[Level, str] = DEFAULT_CODECS,
     replace: bool = False,
     progress: Progress | None = None,
+    thumbnails: bool = True,
 ) -> tuple[VideoIdentity, bool]:
     """As :func:`~videox2l.prefill.ingest_video`, on every rank with the same arguments; whether there was work to do.
 
@@ -51,7 +52,7 @@ def ingest_over_ranks(
         decoded = None
         if ranks.leads:
             decoded = stack.enter_context(closing(decode_chunks_isolated(source, plan.chunks, model.frame_format)))
-        prefill_over_ranks(model, compression, decoded, len(plan.chunks), writer, progress)
+        prefill_over_ranks(model, compression, decoded, len(plan.chunks), writer, progress, thumbnails=thumbnails)
         ranks.lead(lambda: cast("IndexWriter", writer).commit().attempt)
     return identity, True
 
@@ -71,6 +72,7 @@ def prefill_over_ranks(
     writer: IndexWriter | None,
     progress: Progress | None = None,
     resume: PrefillState | None = None,
+    thumbnails: bool = True,
 ) -> PrefillReport:
     """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and what follows ``total`` are rank 0's alone."""
     ranks = model.ranks
@@ -81,7 +83,7 @@ def prefill_over_ranks(
         # What it raises, to stop, must stop all.
         ranks.lead(lambda: None if progress is None else progress(done, total))
 
-    return prefill_chunks(model, compression, chunks, total, joining, tell, state)
+    return prefill_chunks(model, compression, chunks, total, joining, tell, state, thumbnails and ranks.leads)
 
 
 def share_state(ranks: Ranks, state: PrefillState | None) -> PrefillState | None:
@@ -126,13 +128,20 @@ class JoiningWriter:
         self._ranks.lead(lambda: self._leader.put_prompt(_present(joined)))
 
     def append(
-        self, chunk_index: int, start_s: float, end_s: float, frames: int, kvs: ChunkKV, frames_checksum: str = ""
+        self,
+        chunk_index: int,
+        start_s: float,
+        end_s: float,
+        frames: int,
+        kvs: ChunkKV,
+        frames_checksum: str = "",
+        thumbnail: bytes | None = None,
     ) -> None:
         joined = {level: join_over_ranks(self._ranks, kvs[level]) for level in LEVELS}
 
         def store() -> int:
             whole = {level: _present(kv) for level, kv in joined.items()}
-            self._leader.append(chunk_index, start_s, end_s, frames, whole, frames_checksum)
+            self._leader.append(chunk_index, start_s, end_s, frames, whole, frames_checksum, thumbnail)
             return self._leader.chunks
 
         self.chunks = self._ranks.lead(store)

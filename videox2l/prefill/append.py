@@ -56,6 +56,7 @@ def append_video(
     recorded_at: str | None = None,
     progress: Progress | None = None,
     warn: Warn | None = None,
+    thumbnails: bool = True,
 ) -> tuple[VideoIdentity, Manifest | None]:
     """Bring the index of a recording that has grown up to date without prefilling its past again.
 
@@ -86,6 +87,7 @@ def append_video(
             recorded_at=recorded_at,
             progress=progress,
             warn=warn,
+            thumbnails=thumbnails,
         )
     reader = archive.open_index(video_id, spec=spec)
     identity = dataclasses.replace(archive.identify(source), video_id=video_id)
@@ -110,6 +112,7 @@ def append_video(
             resume=stored_state(reader, keep),
             progress=progress,
             warn=warn,
+            thumbnails=thumbnails,
         )
     return identity, manifest
 

@@ -19,7 +19,7 @@ from videox2l.models.laps import Laps
 from videox2l.models.transfer import HostCopies
 from videox2l.store import DEFAULT_CODECS, ChunkEntry, IndexSpec, IndexWriter
 from videox2l.store.documents import checksum
-from videox2l.video import Chunk, DecodedChunk
+from videox2l.video import Chunk, DecodedChunk, thumbnail
 
 Progress = Callable[[int, int], None]
 """Called after every chunk with (chunks done, chunks in all)."""
@@ -30,7 +30,7 @@ class PrefillReport:
     """What a prefill did. ``beyond_context`` says how far each level's positions went past the model's context.
 
     ``seconds``: of ``vision``, the ``low`` and the ``high`` pass (by a GPU's own clock), and ``store``, which is to
-    encode KVs and to wait for uploads.
+    encode KVs and thumbnails and to wait for uploads.
     """
 
     chunks: int
@@ -109,12 +109,13 @@ def prefill_chunks(
     writer: IndexWriter,
     progress: Progress | None = None,
     resume: PrefillState | None = None,
+    thumbnails: bool = True,
 ) -> PrefillReport:
     """Prefill a video up to its chunk number ``total`` - 1 and append both levels of each to ``writer``.
 
     ``decoded`` begins with the chunk that ``writer`` wants next: the first, or the one behind the chunks that it has
     kept, which ``resume`` then holds. Does not commit. The report counts what was prefilled here. Where ``writer`` has
-    all chunks already, nothing is.
+    all chunks already, nothing is. ``thumbnails``: also store a small picture of each chunk.
 
     Raises :class:`TruncatedVideoError` when fewer chunks arrive, ``ValueError`` when they arrive out of order.
     """
@@ -146,7 +147,8 @@ def prefill_chunks(
     for item, copy in HostCopies(device).each(computed()):
         kvs, began = copy.result(), time.perf_counter()
         chunk, seen = item.chunk, frames_checksum(item.frames_FHWC)
-        writer.append(chunk.index, chunk.start_s, chunk.end_s, len(item.frames_FHWC), kvs, seen)
+        picture = thumbnail(item.frames_FHWC) if thumbnails else None
+        writer.append(chunk.index, chunk.start_s, chunk.end_s, len(item.frames_FHWC), kvs, seen, picture)
         store_s += time.perf_counter() - began
         frames += len(item.frames_FHWC)
         if progress is not None:

@@ -38,13 +38,14 @@ def ingest_video(
     progress: Progress | None = None,
     warn: Warn | None = None,
     device_memory: int | None = None,
+    thumbnails: bool = True,
 ) -> tuple[VideoIdentity, Manifest | None]:
     """Prefill one video on a model of this process and commit it; decoding runs in a child, which a file may kill.
 
     ``replace``, ``recorded_at`` and ``metadata`` are those of :meth:`~videox2l.store.Archive.create_index`; ``name`` is
     used in place of the file's. Returns ``None`` for a manifest where the index was committed already; what is newly
     said of the video is noted on it then. ``device_memory``: bytes that it may take on the model's device, beside the
-    weights; by default what is free there.
+    weights; by default what is free there. ``thumbnails``: also store a small picture of each chunk.
 
     Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then. Raises
     :class:`~videox2l.errors.InsufficientMemoryError` before the prefill of a video that is too long for the device.
@@ -68,6 +69,7 @@ def ingest_video(
             progress=progress,
             warn=warn,
             device_memory=device_memory,
+            thumbnails=thumbnails,
         )
     return identity, manifest
 
@@ -83,6 +85,7 @@ def write_index(
     progress: Progress | None = None,
     warn: Warn | None = None,
     device_memory: int | None = None,
+    thumbnails: bool = True,
 ) -> Manifest:
     """Decode and prefill those of a plan's ``chunks`` that ``writer`` does not have yet, and commit.
 
@@ -93,7 +96,7 @@ def write_index(
     """
     check_fits(model.workload(compression, len(chunks)), model.decoder.device, loaded=True, free=device_memory)
     with closing(decode_chunks_isolated(source, chunks[writer.chunks :], model.frame_format)) as decoded:
-        report = prefill_chunks(model, compression, decoded, len(chunks), writer, progress, resume)
+        report = prefill_chunks(model, compression, decoded, len(chunks), writer, progress, resume, thumbnails)
     if warn is not None and report.warning is not None:
         warn(report.warning)
     return writer.commit()

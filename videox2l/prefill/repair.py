@@ -205,6 +205,7 @@ def _rebuild(
             plan.chunks,
             writer,
             progress=None if progress is None else lambda done, total: progress(name, done, total),
+            thumbnails=lost.manifest is None or any(chunk.thumbnail for chunk in lost.manifest.chunks),
         )
     if lost.manifest is not None and "low" in lost.manifest.dropped:
         expire(archive, Expiry(made, "low", made.totals["low"].bytes))

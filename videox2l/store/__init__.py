@@ -2,7 +2,7 @@
 
 from videox2l.store.archive import Archive
 from videox2l.store.catalog import CatalogRow
-from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV, StoredThumbnail
 from videox2l.store.layout import Part
 from videox2l.store.lookup import VideoEntry
 from videox2l.store.manifest import Manifest, Totals
@@ -25,6 +25,7 @@ __all__ = [
     "Part",
     "ShardEntry",
     "StoredKV",
+    "StoredThumbnail",
     "Totals",
     "VideoEntry",
 ]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from videox2l.kv.chunk import Level
-from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV, StoredThumbnail
+
+Stored = TypeVar("Stored", StoredKV, StoredThumbnail | None)
 
 
 @dataclass
@@ -42,15 +45,20 @@ class Contents:
         """
         if self.prompt is None:
             raise ValueError("an index needs its prompt")
-        used = sorted({self.prompt.shard} | {kv.shard for chunk in self.chunks for kv in chunk.levels.values()})
-        number = {old: new for new, old in enumerate(used)}
+        used = {self.prompt.shard} | {kv.shard for chunk in self.chunks for kv in chunk.levels.values()}
+        used |= {chunk.thumbnail.shard for chunk in self.chunks if chunk.thumbnail is not None}
+        number = {old: new for new, old in enumerate(sorted(used))}
         chunks = tuple(
-            dataclasses.replace(chunk, levels={level: renumber(kv, number) for level, kv in chunk.levels.items()})
+            dataclasses.replace(
+                chunk,
+                levels={level: renumber(kv, number) for level, kv in chunk.levels.items()},
+                thumbnail=renumber(chunk.thumbnail, number),
+            )
             for chunk in self.chunks
         )
-        return renumber(self.prompt, number), chunks, tuple(self.shards[old] for old in used)
+        return renumber(self.prompt, number), chunks, tuple(self.shards[old] for old in sorted(used))
 
 
-def renumber(kv: StoredKV, number: Mapping[int, int]) -> StoredKV:
-    """``kv`` in a list of shards where old number n has become ``number[n]``."""
-    return dataclasses.replace(kv, shard=number[kv.shard])
+def renumber(stored: Stored, number: Mapping[int, int]) -> Stored:
+    """``stored`` in a list of shards where old number n has become ``number[n]``; None stays None."""
+    return stored if stored is None else dataclasses.replace(stored, shard=number[stored.shard])

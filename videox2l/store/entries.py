@@ -14,7 +14,7 @@ from videox2l.kv.chunk import LEVELS, Level
 from videox2l.kv.heads import HeadRange
 from videox2l.store import documents, layout
 from videox2l.store.documents import count, matching
-from videox2l.store.layout import Part
+from videox2l.store.layout import ShardPart
 
 _CHECKSUM = re.compile("[0-9a-f]{32}")
 
@@ -49,16 +49,35 @@ class StoredKV:
 
 
 @dataclass(frozen=True)
+class StoredThumbnail:
+    """Where a chunk's JPEG lies: ``length`` bytes at ``offset`` of shard number ``shard``, with this XXH3-128."""
+
+    shard: int
+    offset: int
+    length: int
+    checksum: str
+
+    @classmethod
+    def from_document(cls, document: Any, where: str) -> StoredThumbnail:
+        return cls(
+            shard=count(document, "shard", where),
+            offset=count(document, "offset", where),
+            length=count(document, "length", where),
+            checksum=matching(document, "checksum", _CHECKSUM, where),
+        )
+
+
+@dataclass(frozen=True)
 class ShardEntry:
     """One file: the attempt it was written by, its name there, what it holds, bytes, and XXH3-128 over the whole.
 
     ``head_ranges``: which KV heads each rank of the model computed, in the order of the ranks; all in one range for a
-    model on one device. Its KVs hold all heads in any case.
+    model on one device. Its KVs hold all heads in any case. Of thumbnails it says how the KVs beside them were made.
     """
 
     attempt: str
     name: str
-    part: Part
+    part: ShardPart
     size: int
     checksum: str
     head_ranges: tuple[HeadRange, ...]
@@ -69,7 +88,7 @@ class ShardEntry:
     @classmethod
     def from_document(cls, document: Any, where: str) -> ShardEntry:
         part = documents.field(document, "part", str, where)
-        if part not in (*LEVELS, "prompt"):
+        if part not in (*LEVELS, "prompt", "thumbnails"):
             raise ArchiveFormatError(
                 f"{where}: a shard belongs to {part!r}, which is no part of an index. Ingest again."
             )
@@ -90,7 +109,8 @@ class ChunkEntry:
     """One chunk of the video: presentation times in seconds, number of sampled frames, and its KVs by level.
 
     ``frames_checksum``: XXH3-128 over the decoded frames as the model saw them, or empty where the writer was not told.
-    A level that was removed on purpose, to save space, is missing from ``levels``.
+    A level that was removed on purpose, to save space, is missing from ``levels``. ``thumbnail``: a picture of it for
+    people, where one was kept.
     """
 
     index: int
@@ -99,6 +119,7 @@ class ChunkEntry:
     frames: int
     levels: Mapping[Level, StoredKV]
     frames_checksum: str = ""
+    thumbnail: StoredThumbnail | None = None
 
     def to_document(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -106,6 +127,7 @@ class ChunkEntry:
     @classmethod
     def from_document(cls, document: Any, where: str) -> ChunkEntry:
         levels = documents.field(document, "levels", dict, where)
+        thumbnail = document.get("thumbnail")
         entry = cls(
             index=count(document, "index", where),
             start_s=documents.field(document, "start_s", float, where),
@@ -113,6 +135,7 @@ class ChunkEntry:
             frames=count(document, "frames", where),
             levels={level: StoredKV.from_document(levels[level], where) for level in LEVELS if level in levels},
             frames_checksum=documents.field(document, "frames_checksum", str, where),
+            thumbnail=None if thumbnail is None else StoredThumbnail.from_document(thumbnail, where),
         )
         if not (math.isfinite(entry.start_s) and math.isfinite(entry.end_s) and entry.start_s <= entry.end_s):
             raise ArchiveFormatError(f"{where}: chunk {entry.index} spans {entry.start_s} to {entry.end_s} seconds.")

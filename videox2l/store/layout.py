@@ -5,7 +5,8 @@
     archive.json                                    format version; its presence makes the folder an archive
     models/<model_fp>.json                          what a model fingerprint stands for, readable
     videos/<video_id>/<index_fp>/manifest.json      the commit point of an index, written last
-    videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow;
+    videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow,
+                                                    thumbnails-*.arrow;
                                                     journal.json and claim.json while they are not committed
     catalog/<video_id>-<index_fp>.parquet           one row, for listings and queries; a cache of the manifests
     sources/<hash of a URL>.json                    what was found at a URL, so that it need not be read again
@@ -39,11 +40,14 @@ JOURNAL = "journal.json"
 CLAIM = "claim.json"
 
 ATTEMPT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
-SHARD_NAME = re.compile(r"(low|high)-\d{5,9}\.arrow|prompt\.arrow")
+SHARD_NAME = re.compile(r"(low|high|thumbnails)-\d{5,9}\.arrow|prompt\.arrow")
 """The only names a manifest may give: nothing in them can lead out of the index's folder."""
 
 Part = Level | Literal["prompt"]
 """What a stored KV belongs to: a level of a chunk, or the prompt before the video."""
+
+ShardPart = Part | Literal["thumbnails"]
+"""What a shard holds."""
 
 
 def model(model_fingerprint: str) -> str:
@@ -81,7 +85,7 @@ def claim(video_id: str, index_fp: str, attempt_id: str) -> str:
     return f"{attempt(video_id, index_fp, attempt_id)}/{CLAIM}"
 
 
-def shard(part: Part, number: int) -> str:
+def shard(part: ShardPart, number: int) -> str:
     """A shard's file name inside its attempt. The prompt is a single KV, so it has no number."""
     return "prompt.arrow" if part == "prompt" else f"{part}-{number:05d}.arrow"
 

@@ -20,7 +20,7 @@ from videox2l.kv.chunk import LEVELS, Level
 from videox2l.kv.heads import HeadRange, hold_all_heads
 from videox2l.store import documents, layout
 from videox2l.store.documents import count, matching, seal, unseal
-from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV, StoredThumbnail
 from videox2l.store.layout import Part
 from videox2l.store.metadata import MAX_ALIASES_BYTES, Alias, Description, MetadataValue, metadata_problem
 from videox2l.store.spec import IndexSpec
@@ -33,6 +33,9 @@ MAX_SHARD_BYTES = 5 * 2**30
 
 MAX_EXPANSION = 256
 """A stored KV may decode to at most this many times its bytes. Codecs keep within it, whatever they are given."""
+
+MAX_THUMBNAIL_BYTES = 2**16
+"""The largest picture that is stored for a chunk. 160 x 160 pixels of pure noise are 15 KB."""
 
 _SMALL_BYTES = 2**16  # of decoded KVs, where the ratio says nothing: a few tokens hardly fill their own framing
 
@@ -237,6 +240,18 @@ def _check(manifest: Manifest, where: str) -> None:
     for name, part, kv in stored:
         if not _lies_inside(kv, part, manifest):
             raise ArchiveFormatError(f"{where}: the {part} KVs of {name} cannot lie where it says. Ingest again.")
+    for chunk in manifest.chunks:
+        if chunk.thumbnail is not None and not _is_inside(chunk.thumbnail, manifest):
+            raise ArchiveFormatError(
+                f"{where}: the thumbnail of chunk {chunk.index} cannot lie where it says. Ingest the video again."
+            )
+
+
+def _is_inside(thumbnail: StoredThumbnail, manifest: Manifest) -> bool:
+    if thumbnail.shard >= len(manifest.shards) or thumbnail.length > MAX_THUMBNAIL_BYTES:
+        return False
+    shard = manifest.shards[thumbnail.shard]
+    return shard.part == "thumbnails" and thumbnail.offset + thumbnail.length <= shard.size
 
 
 def _lies_inside(kv: StoredKV, part: Part, manifest: Manifest) -> bool:

@@ -12,6 +12,7 @@ from videox2l.store.layout import Part
 from videox2l.store.manifest import Manifest
 from videox2l.store.reads import Piece, ReadPlan, decode_piece, plan_each, plan_prompt, plan_together, removed
 from videox2l.store.storage import Range, Storage
+from videox2l.store.thumbnails import read_thumbnail
 
 Fetch = Callable[[Sequence[Range]], Sequence[bytes | memoryview]]
 """Reads ranges in their order; cut short where a file ends early, ``FileNotFoundError`` where one is missing."""
@@ -95,6 +96,13 @@ class IndexReader:
             else:
                 result.found[piece.chunk] = kv
         return result
+
+    def thumbnail(self, chunk_index: int) -> bytes | None:
+        """A small JPEG of one chunk, in one ranged request; None where the index has none of it.
+
+        :raises IndexError: there is no such chunk.
+        """
+        return read_thumbnail(self.storage, self.manifest, chunk_index)
 
     def _read_each(self, plan: ReadPlan, part: Part) -> list[KV | CorruptDataError]:
         """The plan's pieces, each in a range of its own, or what is wrong with them."""

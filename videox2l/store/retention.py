@@ -65,7 +65,12 @@ def without_low(manifest: Manifest, when: datetime) -> Manifest:
     keep = [number for number, shard in enumerate(manifest.shards) if shard.part != "low"]
     number = {old: new for new, old in enumerate(keep)}
     chunks = [
-        dataclasses.replace(chunk, levels={"high": renumber(chunk.levels["high"], number)}) for chunk in manifest.chunks
+        dataclasses.replace(
+            chunk,
+            levels={"high": renumber(chunk.levels["high"], number)},
+            thumbnail=renumber(chunk.thumbnail, number),
+        )
+        for chunk in manifest.chunks
     ]
     return dataclasses.replace(
         manifest,

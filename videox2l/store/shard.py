@@ -7,7 +7,6 @@ and its buffers become tensors without parsing Arrow or copying. The file's foot
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from videox2l.errors import ArchiveError, CorruptDataError
 from videox2l.kv.chunk import KV
 from videox2l.kv.codecs import CodecError
 from videox2l.kv.heads import HeadRange
+from videox2l.store.arrow_file import ArrowFile, locate
 from videox2l.store.documents import checksum
 from videox2l.store.entries import ShardEntry, StoredKV
 from videox2l.store.layout import Part
@@ -57,13 +57,11 @@ class ShardBuilder:
         self.number = number
         self._attempt, self._name, self._head_ranges = attempt, name, head_ranges
         self._schema = _schema(spec, part)
-        self._sink = io.BytesIO()
-        self._writer = pa.ipc.new_file(self._sink, self._schema)
-        self._empty = True
+        self._file = ArrowFile(self._schema)
 
     def has_room(self, kv: KV) -> bool:
         """Whether ``kv`` still fits below the target size. An empty shard takes anything."""
-        return self._empty or self._sink.tell() + kv.nbytes <= TARGET_BYTES[self.part]
+        return self._file.empty or self._file.size + kv.nbytes <= TARGET_BYTES[self.part]
 
     def add(self, kv: KV) -> StoredKV:
         """Encode ``kv`` (any device, any strides) into the file; the caller may change it afterwards."""
@@ -73,22 +71,12 @@ class ShardBuilder:
         except ValueError as error:
             raise ArchiveError(f"{codec.name} cannot store the {self.part} KVs: {error}. Store them raw.") from error
         arrays = [_one_row(encoded[name]) for name in self._schema.names]
-        batch = pa.record_batch(arrays, schema=self._schema)
-        self._writer.write_batch(batch)
-        self._empty = False
-        # The writer puts the file's header before the first batch, so the message is located from its end.
-        length = pa.ipc.get_record_batch_size(batch)
-        end = self._sink.tell()
-        message = self._sink.getbuffer()[end - length : end]
-        try:
-            buffers = _locate(message, self._schema)
-            return StoredKV(kv.tokens, self.number, end - length, length, checksum(message), buffers)
-        finally:
-            message.release()  # a BytesIO with a buffer handed out cannot grow
+        with self._file.add(arrays) as (offset, message):
+            buffers = locate(message, self._schema)
+            return StoredKV(kv.tokens, self.number, offset, len(message), checksum(message), buffers)
 
     def finish(self) -> Shard:
-        self._writer.close()
-        data = self._sink.getvalue()
+        data = self._file.finish()
         entry = ShardEntry(self._attempt, self._name, self.part, len(data), checksum(data), self._head_ranges)
         return Shard(entry, data)
 
@@ -147,13 +135,3 @@ def _one_row(data: object) -> pa.Array:
     buffer = pa.py_buffer(data)
     offsets = pa.py_buffer(memoryview(bytes(8) + buffer.size.to_bytes(8, "little")))
     return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, buffer])
-
-
-def _locate(message: memoryview, schema: pa.Schema) -> tuple[tuple[int, int], ...]:
-    """Where in ``message`` each column's bytes lie: offset and length."""
-    whole = pa.py_buffer(message)
-    batch = pa.ipc.read_record_batch(whole, schema)
-    values = [column.buffers()[2] for column in batch.columns]
-    return tuple(
-        (0, 0) if value is None or not value.size else (value.address - whole.address, value.size) for value in values
-    )

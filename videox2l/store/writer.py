@@ -23,14 +23,15 @@ from videox2l.kv.chunk import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.heads import head_ranges
 from videox2l.store import catalog, journal, layout
 from videox2l.store.contents import Contents
-from videox2l.store.entries import ChunkEntry, StoredKV
+from videox2l.store.entries import ChunkEntry, StoredKV, StoredThumbnail
 from videox2l.store.journal import JournalKeeper
-from videox2l.store.layout import Part
+from videox2l.store.layout import Part, ShardPart
 from videox2l.store.manifest import Manifest
 from videox2l.store.metadata import Alias, MetadataValue
 from videox2l.store.shard import ShardBuilder
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
+from videox2l.store.thumbnails import ThumbnailBuilder, check_thumbnail
 from videox2l.store.uploads import UploadQueue
 
 logger = logging.getLogger(__name__)
@@ -87,8 +88,9 @@ class IndexWriter:
         if kept is not None and base is not None:
             self._contents = Contents.of(kept.prompt, kept.chunks[: base.keep], kept.shards)
         self._next_shard = len(self._contents.shards)
-        self._opened: Counter[Part] = Counter()
+        self._opened: Counter[ShardPart] = Counter()
         self._open: dict[Level, ShardBuilder] = {}
+        self._thumbnails: ThumbnailBuilder | None = None
         self._journal: JournalKeeper | None = None
         self._inherited: frozenset[str] = frozenset()
         self._finished = False
@@ -152,7 +154,14 @@ class IndexWriter:
         return len(self._contents.chunks)
 
     def append(
-        self, chunk_index: int, start_s: float, end_s: float, frames: int, kvs: ChunkKV, frames_checksum: str = ""
+        self,
+        chunk_index: int,
+        start_s: float,
+        end_s: float,
+        frames: int,
+        kvs: ChunkKV,
+        frames_checksum: str = "",
+        thumbnail: bytes | None = None,
     ) -> None:
         """Store both levels of the next chunk.
 
@@ -162,6 +171,7 @@ class IndexWriter:
         :param start_s: presentation time of its first frame, in seconds; ``end_s`` that of its end.
         :param frames: sampled frames in the chunk; ``frames_checksum`` as in :class:`ChunkEntry`.
         :param kvs: each level [layers, KV heads, tokens, head dimension], on any device; no tokens are fine.
+        :param thumbnail: a small JPEG of it for people.
         :raises ArchiveNotWritableError: an earlier upload failed.
         """
         self._check_open()
@@ -172,8 +182,11 @@ class IndexWriter:
         self._uploads.raise_errors()
         for level in LEVELS:
             self._check_kv(kvs[level], f"chunk {chunk_index}, level {level}")
+        if thumbnail is not None:
+            check_thumbnail(thumbnail)
         stored = {level: self._add(level, kvs[level]) for level in LEVELS}
-        entry = ChunkEntry(chunk_index, float(start_s), float(end_s), frames, stored, frames_checksum)
+        picture = None if thumbnail is None else self._add_thumbnail(chunk_index, thumbnail)
+        entry = ChunkEntry(chunk_index, float(start_s), float(end_s), frames, stored, frames_checksum, picture)
         self._contents.chunks.append(entry)
         if self._journal is not None and self._journal.is_due:
             self._store_journal(self._journal)
@@ -187,8 +200,7 @@ class IndexWriter:
         self._check_open()
         if self._contents.prompt is None or not self._contents.chunks:
             raise ValueError("an index needs its prompt and at least one chunk before it is committed")
-        for builder in self._open.values():
-            self._seal(builder)
+        self._seal_open()
         self._uploads.drain()
         self._check_stored()
         manifest = self._manifest(self._contents)
@@ -247,8 +259,7 @@ class IndexWriter:
 
     def _store_journal(self, keeper: JournalKeeper) -> None:
         """Seal what is open, and store the journal behind it."""
-        for level in list(self._open):
-            self._seal(self._open.pop(level))
+        self._seal_open()
         contents = self._contents.copy()
         keeper.store(lambda: self._manifest(contents).to_json())
 
@@ -326,13 +337,34 @@ class IndexWriter:
             self._open[level] = self._builder(level)
         return self._open[level].add(kv)
 
+    def _add_thumbnail(self, chunk_index: int, jpeg: bytes) -> StoredThumbnail:
+        if self._thumbnails is not None and not self._thumbnails.has_room(jpeg):
+            self._seal(self._thumbnails)
+            self._thumbnails = None
+        if self._thumbnails is None:
+            number, name = self._next_name("thumbnails")
+            self._thumbnails = ThumbnailBuilder(number, self.attempt, name, self._head_ranges)
+        return self._thumbnails.add(chunk_index, jpeg)
+
     def _builder(self, part: Part) -> ShardBuilder:
+        number, name = self._next_name(part)
+        return ShardBuilder(self.spec, part, number, self.attempt, name, self._head_ranges)
+
+    def _next_name(self, part: ShardPart) -> tuple[int, str]:
+        """A new shard's place in the manifest, and its file's name."""
         number, self._next_shard = self._next_shard, self._next_shard + 1
         name = layout.shard(part, self._opened[part])
         self._opened[part] += 1
-        return ShardBuilder(self.spec, part, number, self.attempt, name, self._head_ranges)
+        return number, name
 
-    def _seal(self, builder: ShardBuilder) -> None:
+    def _seal_open(self) -> None:
+        for level in list(self._open):
+            self._seal(self._open.pop(level))
+        if self._thumbnails is not None:
+            self._seal(self._thumbnails)
+            self._thumbnails = None
+
+    def _seal(self, builder: ShardBuilder | ThumbnailBuilder) -> None:
         shard = builder.finish()
         self._contents.shards[builder.number] = shard.entry
         self._uploads.put(f"{self._folder}/{shard.entry.name}", shard.data)

@@ -6,6 +6,7 @@ from videox2l.video.frames import FrameFormat
 from videox2l.video.isolated import decode_chunks_isolated, plan_video_isolated
 from videox2l.video.plan import Chunk, VideoPlan, plan_video
 from videox2l.video.probe import FrameIndex, VideoInfo, index_frames, probe
+from videox2l.video.thumbnails import thumbnail
 
 __all__ = [
     "Chunk",
@@ -21,4 +22,5 @@ __all__ = [
     "plan_video",
     "plan_video_isolated",
     "probe",
+    "thumbnail",
 ]

@@ -109,6 +109,7 @@ def _zipf(zipf: Zipf) -> Table:
         "failed": str(zipf.failed),
         **origins,
         "engine's memory over the run": " ".join(f"{mib:.0f}" for mib in zipf.memory_mib) + " MiB",
+        "growth": f"{zipf.growth_mib_per_minute:+.2f} MiB/min",
     }
     for name, value in rows.items():
         table.add_row(name, value)

@@ -38,11 +38,19 @@ _NAMES = ("tiny", "larger")
 
 
 def bench_serving(
-    *, videos: int, minutes: float, questions: int, repeats: int, flame: Path | None, progress: Progress
+    *,
+    videos: int,
+    minutes: float,
+    questions: int,
+    repeats: int,
+    progress: Progress,
+    seconds: float | None = None,
+    flame: Path | None = None,
 ) -> ServingReport:
     """Measure in temporary folders. Ray is started and ended.
 
     :param minutes: length of each video, at one frame a second.
+    :param questions: at most so many about all videos; ``seconds``: and for so long at most.
     :param flame: where a flame graph of the larger model's engine, asked again and again, is to be written.
     :raises ConfigError: a flame graph without py-spy.
     """
@@ -71,9 +79,8 @@ def bench_serving(
             progress("asking one question at a time")
             config = ServiceConfig(archive_url=archive.url, model="tiny", **settings)
             overhead = measure_overhead(url, "tiny", config, ids[0], repeats)
-        with running_service(archive.url, "tiny", **settings) as url:
             progress(f"asking {questions} questions about {videos} videos")
-            zipf = measure_zipf(url, "tiny", ids, questions, askers=8, share=CACHE_SHARE)
+            zipf = measure_zipf(url, "tiny", ids, questions, seconds, askers=8, share=CACHE_SHARE)
     return ServingReport(figures, overhead, zipf)
 
 
@@ -90,7 +97,7 @@ def _measure_model(
     many_videos = measure_together(model, readers, repeats)
     progress(f"{label}: over HTTP")
     with running_service(archive.url, source, model_name=label) as url:
-        http = Together(*measure_askers(url, label, ids[:1], ASKERS, tokens=64))
+        http = Together(*measure_askers(url, label, ids[:1], ASKERS, tokens=64, repeats=repeats))
         if flame is not None:
             _draw_flame(url, label, ids[0], flame)
     return ModelFigures(label, first_token, one_video, many_videos, http)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import statistics
 import threading
@@ -43,7 +44,8 @@ class Zipf:
     """Questions about many videos, the k-th asked 1/k as often as the first, with caches for a share of their bytes.
 
     ``hit_ratio``: questions whose video was resident. Bytes by where they were, over all questions. ``memory_mib``: the
-    engine's process at times spread evenly over the run, after it had warmed up.
+    engine's process at times spread evenly over the second half of the run, when caches are full;
+    ``growth_mib_per_minute``: the median of its slopes there (Theil and Sen).
     """
 
     videos: int
@@ -59,6 +61,7 @@ class Zipf:
     failed: int
     bytes_from: dict[str, dict[str, int]]
     memory_mib: tuple[float, ...]
+    growth_mib_per_minute: float
     latencies_ms: tuple[float, ...]
 
 
@@ -96,42 +99,57 @@ async def _ask_engine(engine: Engine, video: str, turn: int) -> list[float]:
     return taken
 
 
-def measure_askers(url: str, name: str, videos: Sequence[str], askers: int, tokens: int) -> tuple[float, float, float]:
+def measure_askers(
+    url: str, name: str, videos: Sequence[str], askers: int, tokens: int, repeats: int
+) -> tuple[float, float, float]:
     """Tokens a second of one asker and of ``askers``, over HTTP, and the ratio; answers may end by themselves."""
+    turns = itertools.count()
 
     def speed(count: int, questions: int) -> float:
-        orders = [body(name, videos[n % len(videos)], f"{count} {n}: what happens?", tokens) for n in range(questions)]
+        turn = next(turns)
+        orders = [body(name, videos[n % len(videos)], f"{turn} {n}: what happens?", tokens) for n in range(questions)]
         return tokens_per_second(run_load(Order(url, count, orders)))
 
-    speed(askers, 2 * askers)
-    pairs = [(speed(1, 8), speed(askers, 4 * askers)) for _ in range(3)]
+    speed(askers, askers)
+    pairs = [(speed(1, 3), speed(askers, 2 * askers)) for _ in range(repeats)]
     one, many = (statistics.median(values) for values in zip(*pairs, strict=True))
     return one, many, statistics.median(b / a for a, b in pairs)
 
 
-def measure_zipf(url: str, name: str, videos: Sequence[str], questions: int, askers: int, share: float) -> Zipf:
-    """``questions`` in all, by ``askers`` at a time."""
+def measure_zipf(
+    url: str,
+    name: str,
+    videos: Sequence[str],
+    questions: int,
+    seconds: float | None,
+    askers: int,
+    share: float,
+) -> Zipf:
+    """``questions`` at most and for ``seconds`` at most, by ``askers`` at a time."""
     generator = random.Random(0)
     order = list(videos)
     generator.shuffle(order)
     weights = [1 / (rank + 1) ** _EXPONENT for rank in range(len(order))]
     asked = generator.choices(order, weights, k=questions)
     requests = [body(name, video, f"{number}: what happens?", 8, top_k=1) for number, video in enumerate(asked)]
+    before = engine_stats()
     with _Memory() as memory:
         began = time.perf_counter()
-        replies = run_load(Order(url, askers, requests))
-        seconds = time.perf_counter() - began
-    good = [reply for reply in replies if reply.status == 200 and reply.evidence]
+        replies = run_load(Order(url, askers, requests, seconds))
+        took = time.perf_counter() - began
+    good = [reply for reply in replies if reply.bytes_from and not reply.error]
+    if not good:
+        raise RuntimeError(f"no question was answered: {replies[0].error if replies else 'none was asked'}")
     stats = engine_stats()
     total = sorted(reply.total_ms for reply in good)
     first = sorted(reply.first_ms for reply in good)
     return Zipf(
         videos=len(videos),
-        questions=questions,
+        questions=len(replies),
         cache_share=share,
-        seconds=seconds,
-        hit_ratio=_hits(stats, "video"),
-        low_hit_ratio=_hits(stats, "low_memory"),
+        seconds=took,
+        hit_ratio=_hits(before, stats, "video"),
+        low_hit_ratio=_hits(before, stats, "low_memory"),
         p50_ms=_percentile(total, 0.5),
         p99_ms=_percentile(total, 0.99),
         first_p50_ms=_percentile(first, 0.5),
@@ -139,6 +157,7 @@ def measure_zipf(url: str, name: str, videos: Sequence[str], questions: int, ask
         failed=len(replies) - len(good),
         bytes_from=_sum_bytes(good),
         memory_mib=memory.spread(),
+        growth_mib_per_minute=memory.growth(),
         latencies_ms=tuple(total),
     )
 
@@ -150,19 +169,15 @@ def engine_stats() -> EngineStats:
 
 
 def engine_process() -> psutil.Process:
-    """The process of the service's engine."""
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "Engine" in " ".join(process.cmdline()) and "ray::" in " ".join(process.cmdline()):
-                return process
-        except psutil.Error:
-            continue
-    raise RuntimeError("the engine's process was not found")
+    """The process of the service's engine, which is one."""
+    return psutil.Process(engine_stats().pid)
 
 
-def _hits(stats: EngineStats, cache: str) -> float:
-    counts = stats.caches[cache]
-    return counts.hits / max(1, counts.hits + counts.misses)
+def _hits(before: EngineStats, after: EngineStats, cache: str) -> float:
+    """Share of what was wanted from ``cache`` between two looks that was in it."""
+    hits = after.caches[cache].hits - before.caches[cache].hits
+    misses = after.caches[cache].misses - before.caches[cache].misses
+    return hits / max(1, hits + misses)
 
 
 def _percentile(ordered: Sequence[float], share: float) -> float:
@@ -170,13 +185,10 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _sum_bytes(replies: Sequence[Reply]) -> dict[str, dict[str, int]]:
-    """Where the answers' bytes came from, as far as the service tells; otherwise only what came from storage."""
+    """Where the answers' bytes came from."""
     total: dict[str, dict[str, int]] = {}
     for reply in replies:
-        told = reply.evidence.get("bytes_from") or {
-            level: {"storage": size} for level, size in reply.evidence["bytes_read"].items()
-        }
-        for level, origins in told.items():
+        for level, origins in reply.bytes_from.items():
             for origin, size in origins.items():
                 by_origin = total.setdefault(level, {})
                 by_origin[origin] = by_origin.get(origin, 0) + size
@@ -203,10 +215,20 @@ class _Memory:
         self._thread.join()
 
     def spread(self, count: int = 8) -> tuple[float, ...]:
-        """MiB at ``count`` times, evenly over the last three quarters of the run: caches fill in the first."""
-        settled = self._samples[len(self._samples) // 4 :]
+        """MiB at ``count`` times, evenly over the second half of the run: caches fill in the first."""
+        settled = self._settled()
         step = max(1, len(settled) // count)
         return tuple(settled[::step][:count])
+
+    def growth(self) -> float:
+        """MiB a minute over the second half of the run."""
+        settled = self._settled()[:: max(1, len(self._samples) // 400)]
+        slopes = [(b - a) / (j - i) for (i, a), (j, b) in itertools.combinations(enumerate(settled), 2)]
+        step_s = _EVERY_S * max(1, len(self._samples) // 400)
+        return statistics.median(slopes) * 60 / step_s if slopes else 0.0
+
+    def _settled(self) -> list[float]:
+        return self._samples[len(self._samples) // 2 :]
 
     def _sample(self) -> None:
         while not self._stop.wait(_EVERY_S):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Header, Path, Query, Response
 
 from pipelines.indexes import index_ids
 from pipelines.serve.backend import Asker, Service
@@ -18,6 +18,22 @@ from videox2l.store import Archive, CatalogRow, VideoEntry
 from videox2l.store.sweep import remove_index
 
 router = guarded_router()
+
+_THUMBNAIL_HEADERS = {
+    # For one user only, whose key says what may be seen; and not for long, since the video may be ingested anew.
+    "Cache-Control": "private, max-age=300",
+    # Whatever another program may have put into the archive, no browser takes it for a page.
+    "X-Content-Type-Options": "nosniff",
+}
+
+_THUMBNAIL_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The picture, at most 160 pixels wide and high",
+        "content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}},
+        "headers": {"ETag": {"description": "changes with the picture", "schema": {"type": "string"}}},
+    },
+    304: {"description": "It is the picture that `If-None-Match` names"},
+}
 
 
 @router.get("/v1/videos", responses=errors(400, 503))
@@ -54,6 +70,30 @@ async def show(video: str, backend: Service, access: Asker) -> VideoDetail:
     return VideoDetail(**_describe(found, fingerprint).model_dump(), indexes=indexes)
 
 
+@router.get(
+    "/v1/videos/{video}/chunks/{chunk}/thumbnail",
+    response_class=Response,
+    responses=_THUMBNAIL_ANSWERS | errors(400, 404, 409, 503),
+)
+async def thumbnail(
+    video: str,
+    chunk: Annotated[int, Path(ge=0, description="number of the chunk, from 0")],
+    backend: Service,
+    access: Asker,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A small picture of a chunk: a frame from its middle, as the model saw it."""
+    found = await backend.catalog.find(video, access)
+    fingerprint = (await backend.engines.info()).fingerprint
+    picture = await backend.thumbnails.get(_shown(found, fingerprint), chunk)
+    tag = f'"{picture.checksum}"'
+    headers = {**_THUMBNAIL_HEADERS, "ETag": tag}
+    known = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    if known & {tag, "*"}:
+        return Response(status_code=304, headers=headers)
+    return Response(picture.jpeg, media_type="image/jpeg", headers=headers)
+
+
 @router.delete("/v1/videos/{video}", responses=errors(403, 404, 503))
 async def delete(video: str, backend: Service, access: Asker) -> VideoDeleted:
     """Remove a video with all its indexes from the archive. The video file itself is not touched."""
@@ -69,20 +109,29 @@ def _remove(archive: Archive, video_id: str) -> None:
         remove_index(archive.storage, (video_id, index))
 
 
+def _fitting(entry: VideoEntry, fingerprint: str) -> list[CatalogRow]:
+    return [index for index in entry.indexes if index.model_fingerprint == fingerprint]
+
+
+def _shown(entry: VideoEntry, fingerprint: str) -> CatalogRow:
+    """The index that stands for the video: the latest of the served model, or of any."""
+    return (_fitting(entry, fingerprint) or entry.indexes)[-1]
+
+
 def _describe(entry: VideoEntry, fingerprint: str) -> Video:
-    fitting = [index for index in entry.indexes if index.model_fingerprint == fingerprint]
-    index = (fitting or entry.indexes)[-1]
+    index = _shown(entry, fingerprint)
     said = index.description
     return Video(
         id=entry.video_id,
         name=index.name,
         duration_s=index.duration_s,
         chunks=index.chunks,
-        answerable=len(fitting) == 1,
+        answerable=len(_fitting(entry, fingerprint)) == 1,
         also_named=sorted(entry.names - {index.name}),
         recorded_at=said.recorded_at,
         metadata=dict(said.metadata),
         created=index.created,
+        thumbnail=f"/v1/videos/{entry.video_id}/chunks/{index.chunks // 2}/thumbnail",
     )
 
 

@@ -27,6 +27,7 @@ class Video(BaseModel):
     recorded_at: str | None = Field(description="the recording's start by the clock, where it is known")
     metadata: dict[str, Any]
     created: str = Field(description="when it was ingested, UTC")
+    thumbnail: str = Field(description="path of a picture of its middle; a 404 where none were kept")
 
 
 class VideoQuery(BaseModel):

@@ -122,6 +122,8 @@ def test_an_archive_knows_who_computed_it(archives) -> None:
         "one": [head_ranges(4, 1)],
         "two": [head_ranges(4, 2)],
     }
+    pictures = [[reader.thumbnail(chunk) for chunk in range(programs.CHUNKS)] for reader in found.values()]
+    assert pictures[0] == pictures[1] and None not in pictures[0]
 
 
 @pytest.mark.parametrize("made_by", ["one", "two"])

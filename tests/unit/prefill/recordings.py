@@ -27,7 +27,7 @@ def record(path: Path, pts: Sequence[int], **options: str) -> Path:
 
 
 def content(manifest: Manifest) -> dict[str, Any]:
-    """All of an index that must not depend on how it came about: times, frames, and every bit of its KVs."""
+    """All of an index that must not depend on how it came about: times, frames, pictures, and every bit of its KVs."""
     return {
         "prompt": manifest.prompt.checksum,
         "chunks": [
@@ -38,6 +38,7 @@ def content(manifest: Manifest) -> dict[str, Any]:
                 chunk.frames,
                 chunk.frames_checksum,
                 {level: (kv.tokens, kv.checksum) for level, kv in chunk.levels.items()},
+                chunk.thumbnail.checksum if chunk.thumbnail is not None else None,
             )
             for chunk in manifest.chunks
         ],

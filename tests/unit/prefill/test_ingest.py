@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from videox2l.models.memory import USABLE, required_bytes
 from videox2l.prefill import ingest_video
 from videox2l.prefill.ingest import wall_clock
 from videox2l.store import Archive
+from videox2l.video import decode_chunks, plan_video, thumbnail
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -65,6 +67,22 @@ def test_again_skips_and_replace_does_not(random_model: KVCompressibleModel, tmp
     [video] = archive.videos()
     [row] = video.indexes
     assert row.recorded_at == "2026-05-01T09:00:00+00:00"
+
+
+def test_thumbnails_change_nothing_else(random_model: KVCompressibleModel, tmp_path: Path) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    clip = record(tmp_path / "clip.ts", regular(25))
+    settings: dict[str, Any] = {"sampling": SAMPLING, "compression": COMPRESSION}
+    identity, shown = ingest_video(random_model, archive, clip, **settings)
+    reader = archive.open_index(identity.video_id)
+    frames = list(decode_chunks(clip, plan_video(clip, SAMPLING, 10).chunks, random_model.frame_format))
+    assert [reader.thumbnail(item.chunk.index) for item in frames] == [thumbnail(item.frames_FHWC) for item in frames]
+    _, plain = ingest_video(random_model, archive, clip, **settings, replace=True, thumbnails=False)
+    assert shown is not None and plain is not None
+    assert plain.index_fp == shown.index_fp
+    assert {entry.part for entry in plain.shards} == {"prompt", "low", "high"}
+    bare = [dataclasses.replace(chunk, thumbnail=None) for chunk in shown.chunks]
+    assert content(dataclasses.replace(shown, chunks=bare)) == content(plain)
 
 
 def test_a_video_too_long_for_the_device(random_model: KVCompressibleModel, tmp_path: Path) -> None:

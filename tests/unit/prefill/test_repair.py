@@ -62,6 +62,7 @@ DAMAGE: dict[str, tuple[str, Damaging, str]] = {
     "low": ("videos/*/*/attempts/*/low-00000.arrow", flip, "rebuilt"),
     "high": ("videos/*/*/attempts/*/high-00000.arrow", cut, "rebuilt"),
     "prompt": ("videos/*/*/attempts/*/prompt.arrow", Path.unlink, "rebuilt"),
+    "thumbnails": ("videos/*/*/attempts/*/thumbnails-00000.arrow", cut, "rebuilt"),
     "manifest": ("videos/*/*/manifest.json", flip, "rebuilt"),
     "manifest cut": ("videos/*/*/manifest.json", cut, "rebuilt"),
     "catalog row": ("catalog/*.parquet", flip, "rewritten"),
@@ -97,6 +98,13 @@ def test_repair(random_model: KVCompressibleModel, archive: Archive, clip: Path,
     assert (after.video, after.spec, after.recorded_at) == (before.video, before.spec, before.recorded_at)
     assert archive.open_index(before.video.video_id, index_fp=sibling.index_fp).manifest == sibling
     assert {row.index_fp for video in archive.videos() for row in video.indexes} == {before.index_fp, sibling.index_fp}
+
+
+def test_what_had_no_thumbnails_gets_none(random_model: KVCompressibleModel, archive: Archive, clip: Path) -> None:
+    before = ingested(random_model, archive, clip, thumbnails=False)
+    flip(Path(archive.url) / before.shard_path(0))
+    mend(archive, random_model)
+    assert content(archive.open_index(before.video.video_id).manifest) == content(before)
 
 
 def test_notes_of_sources_go_and_ledgers_stay(random_model: KVCompressibleModel, archive: Archive, clip: Path) -> None:

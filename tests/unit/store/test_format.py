@@ -17,6 +17,7 @@ import xxhash
 from tests.unit.store.samples import append_all, random_chunks, random_kv, spec, video
 from videox2l.kv.chunk import KV
 from videox2l.store import Archive
+from videox2l.video import thumbnail
 
 # What a reader in another language needs to know; only the standard library and public packages from here …
 
@@ -50,6 +51,12 @@ class ForeignReader:
         message = self.shard(stored["shard"])[stored["offset"] : stored["offset"] + stored["length"]]
         assert xxhash.xxh3_128_hexdigest(message) == stored["checksum"]
         return [self.array(message[at : at + length], stored["tokens"]) for at, length in stored["buffers"]]
+
+    def picture(self, stored: dict[str, Any]) -> bytes:
+        """A JPEG, from its bytes alone."""
+        jpeg = self.shard(stored["shard"])[stored["offset"] : stored["offset"] + stored["length"]]
+        assert xxhash.xxh3_128_hexdigest(jpeg) == stored["checksum"]
+        return jpeg
 
     def by_arrow(self, stored: dict[str, Any], batch: int) -> list[np.ndarray]:
         """The same by an Arrow library, which opens the shard as a file."""
@@ -101,6 +108,17 @@ def test_read_by_description(local_archive: Archive, dtype: str) -> None:
         for level, kv in kvs.items():
             assert same(reader.by_offset(entry["levels"][level]), kv)
             assert same(reader.by_arrow(entry["levels"][level], entry["index"]), kv)
+
+
+def test_pictures_by_description(local_archive: Archive) -> None:
+    jpegs = [thumbnail(np.full((1, 24, 32, 3), shade, dtype=np.uint8)) for shade in (0, 100, 200)]
+    with local_archive.create_index(video(), spec()) as writer:
+        writer.put_prompt(random_kv(5))
+        for index, (kvs, jpeg) in enumerate(zip(random_chunks(3), jpegs, strict=True)):
+            writer.append(index, index, index + 1, 1, kvs, thumbnail=jpeg)
+        writer.commit()
+    reader = ForeignReader.open(Path(local_archive.url), video().video_id)
+    assert [reader.picture(entry["thumbnail"]) for entry in reader.manifest["chunks"]] == jpegs
 
 
 def test_catalog_by_description(local_archive: Archive) -> None:

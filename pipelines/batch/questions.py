@@ -1,0 +1,82 @@
+"""Tables of questions: Parquet, CSV or JSON Lines, on a local disk or at any fsspec URL."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from videox2l.errors import ArchiveError, ConfigError
+from videox2l.store.storage import Storage
+
+# Arrow offsets and a driver's memory are fine with this; more questions than that are several jobs.
+_LARGEST = 2**33
+
+
+def read_table(url: str, storage_options: Mapping[str, Any] | None = None) -> pa.Table:
+    """The table at ``url``. All columns of CSV are texts, so that an id such as ``007`` stays what it is.
+
+    :raises ConfigError: it cannot be read, has no rows, or the same column twice.
+    """
+    reader = _READERS[suffix(url)]
+    storage, name = located(url, storage_options)
+    try:
+        table = reader(storage.read(name, _LARGEST))
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no table of questions {url}: check the path") from error
+    except (pa.ArrowException, ArchiveError, OSError) as error:
+        raise ConfigError(f"cannot read the questions {url}: {error}") from error
+    if not table.num_rows:
+        raise ConfigError(f"{url} has no questions")
+    twice = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if twice:
+        raise ConfigError(f"{url}: there are two columns {sorted(twice)[0]!r}")
+    return table
+
+
+def located(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Storage, str]:
+    """The folder of a file as a storage, and the file's name in it."""
+    if "://" in url:
+        folder, name = posixpath.split(url)
+        return Storage(folder, storage_options), name
+    path = Path(url).expanduser().absolute()
+    return Storage(path.parent), path.name
+
+
+def suffix(url: str) -> str:
+    """The kind of table, by the end of its name.
+
+    :raises ConfigError: none that is read and written here.
+    """
+    found = PurePosixPath(url).suffix.lower()
+    if found not in _READERS:
+        raise ConfigError(f"{url}: the name must end in {', '.join(_READERS)}")
+    return found
+
+
+def _from_parquet(data: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(data))
+
+
+def _from_csv(data: bytes) -> pa.Table:
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    names = pa.csv.open_csv(pa.BufferReader(data), parse_options=parse).schema.names
+    texts = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    return pa.csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=texts)
+
+
+def _from_jsonl(data: bytes) -> pa.Table:
+    return pa.json.read_json(pa.BufferReader(data))
+
+
+_READERS: Mapping[str, Callable[[bytes], pa.Table]] = {
+    ".parquet": _from_parquet,
+    ".csv": _from_csv,
+    ".jsonl": _from_jsonl,
+}
