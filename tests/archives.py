@@ -38,11 +38,12 @@ def random_index(
     chunks: int = 5,
     seed: int = 0,
     replace: bool = False,
+    source: str = "",
     thumbnails: bool = True,
 ) -> IndexReader:
     """Prefill and commit a video that never was a file; return its reader."""
     digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
-    identity = VideoIdentity(video_id=digest[:32], name=name, source=f"file:///videos/{name}", size=1, sha256=digest)
+    identity = VideoIdentity(digest[:32], name, source or f"file:///videos/{name}", size=1, sha256=digest)
     spec = index_spec(model, SamplingConfig(), COMPRESSION)
     with archive.create_index(identity, spec, replace=replace) as writer:
         prefill_chunks(

@@ -36,6 +36,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Videos below this folder or URL prefix may be ingested over HTTP. May be repeated."),
     ] = None,
+    play_from: Annotated[
+        list[str] | None,
+        typer.Option(help="Videos below this folder or URL prefix may be played on the page. May be repeated."),
+    ] = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -81,6 +85,7 @@ def serve(
         "allow_origin": tuple(allow_origin or ()),
         "allow_delete": allow_delete,
         "ingest_from": tuple(ingest_from or ()),
+        "play_from": tuple(play_from or ()),
         "storage_options": storage_options or {},
     } | read_assignments(assignments or [])
     if print_config:

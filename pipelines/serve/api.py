@@ -17,9 +17,19 @@ from pipelines.serve.body import RequestLimits
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.errors import error_response
 from pipelines.serve.metrics import ServiceMetrics
-from pipelines.serve.routes import chat, ingests, models, status, videos, web
+from pipelines.serve.routes import chat, ingests, models, sources, status, videos, web
 
-_ROUTERS = (chat.router, models.router, videos.router, ingests.router, status.probes, status.numbers, web.router)
+_ROUTERS = (
+    chat.router,
+    models.router,
+    videos.router,
+    sources.router,
+    sources.signed,
+    ingests.router,
+    status.probes,
+    status.numbers,
+    web.router,
+)
 
 # What a client that left before its answer began is counted as, as in nginx's logs.
 _CLIENT_LEFT = "499"

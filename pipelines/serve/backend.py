@@ -15,6 +15,7 @@ from pipelines.serve.engines import Engines
 from pipelines.serve.errors import ModelNotFoundError
 from pipelines.serve.ingests import IngestQueue
 from pipelines.serve.metrics import ServiceMetrics
+from pipelines.serve.playback import Playback
 from pipelines.serve.thumbnails import Thumbnails
 from videox2l.store import Archive
 
@@ -26,6 +27,7 @@ class Backend:
     config: ServiceConfig
     archive: Archive
     catalog: Catalog
+    playback: Playback
     thumbnails: Thumbnails
     engines: Engines
     gate: Gate

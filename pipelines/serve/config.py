@@ -75,6 +75,8 @@ class ServiceConfig(BaseModel):
     """Without keys: whether videos may be deleted. With keys, each says so itself."""
     ingest_from: tuple[str, ...] = ()
     """Folders and URL prefixes that videos may be ingested from over HTTP; none by default."""
+    play_from: tuple[str, ...] = ()
+    """Folders and URL prefixes whose videos may be played, whole, by whoever sees them here; none by default."""
     ingest_device: str | None = None
     """As ``device`` of an ingest. Default: a GPU if the cluster has one."""
     max_body_bytes: int = Field(default=4 * 2**20, ge=1024)

@@ -85,6 +85,15 @@ class ThumbnailNotFoundError(RequestError):
         super().__init__(message, "chunk", "thumbnail_not_found")
 
 
+class SourceNotPlayableError(RequestError):
+    """The video's source is not to be had, or not to be shown."""
+
+    http_status = 404
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="source_not_playable")
+
+
 class UnauthorizedError(RequestError):
     """No key, or none that is known."""
 

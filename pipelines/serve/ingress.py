@@ -14,6 +14,7 @@ from pipelines.serve.config import ServiceConfig
 from pipelines.serve.engines import Engines
 from pipelines.serve.ingests import IngestQueue
 from pipelines.serve.metrics import ServiceMetrics
+from pipelines.serve.playback import Playback
 from pipelines.serve.thumbnails import Thumbnails
 from videox2l.store import Archive
 
@@ -30,6 +31,7 @@ class Ingress:
             config=config,
             archive=archive,
             catalog=Catalog(archive),
+            playback=Playback(config.play_from),
             thumbnails=Thumbnails(archive),
             engines=Engines(engine, on_retry=lambda: metrics.count("retries_total")),
             gate=Gate(config),

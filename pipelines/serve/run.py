@@ -142,6 +142,7 @@ def check(config: ServiceConfig) -> ServiceConfig:
     model = load_model(name, device="cpu", dtype=config.compute_dtype)
     _check_fit(archive.videos(), model.identity.fingerprint, config)
     paths = {"archive_url": archive.url, "model": name, "ingest_from": tuple(map(_place, config.ingest_from))}
+    paths["play_from"] = tuple(map(_place, config.play_from))
     if config.api_keys is not None:
         read_keys(Path(config.api_keys))
         paths["api_keys"] = str(Path(config.api_keys).absolute())
@@ -154,7 +155,7 @@ def _place(text: str) -> str:
         return text
     folder = Path(text).expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"ingest_from: {text} is no folder on this machine, nor a URL")
+        raise ConfigError(f"{text} is no folder on this machine, nor a URL")
     return str(folder.absolute())
 
 

@@ -77,6 +77,7 @@ def service_config(
         max_queued_requests=MAX_QUEUED,
         api_keys=str(key_file),
         ingest_from=(str(sources),),
+        play_from=(str(sources),),
         ingest_device="cpu",
         allow_origin=("https://app.example",),
     )

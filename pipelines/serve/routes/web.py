@@ -21,7 +21,7 @@ _FOLDER = files("pipelines.serve") / "web"
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; media-src 'self'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -47,6 +47,9 @@ def _file(name: str, request: Request) -> Response:
         raise HTTPException(404)
     data, tag = found
     headers = _HEADERS | {"ETag": tag}
+    # Videos may be played from where the operator has said so, and from nowhere else.
+    policy = [_HEADERS["Content-Security-Policy"], *request.app.state.backend.playback.origins]
+    headers["Content-Security-Policy"] = " ".join(policy)
     if request.headers.get("If-None-Match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(data, media_type=_TYPES[name.rpartition(".")[2]], headers=headers)

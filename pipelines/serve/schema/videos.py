@@ -71,6 +71,14 @@ class VideoDetail(Video):
     indexes: list[VideoIndex]
 
 
+class VideoSource(BaseModel):
+    """Where a video can be played."""
+
+    id: str
+    object: Literal["video.source"] = "video.source"
+    url: str = Field(description="a path of this service, good for an hour, or an address elsewhere")
+
+
 class VideoDeleted(BaseModel):
     """It is gone, and so are all its indexes."""
 

@@ -77,6 +77,17 @@ export function picture(path) {
   return pictures.get(path);
 }
 
+const sources = new Map();
+
+/** An address that a <video> can play, or null where the service shows none. Asked for once an hour, as long as it is good. */
+export function source(id) {
+  const known = sources.get(id);
+  if (known && Date.now() < known.until) return known.address;
+  const address = request(`/v1/videos/${id}/source`).then((reply) => reply.json()).then((found) => found.url, () => null);
+  sources.set(id, { address, until: Date.now() + 55 * 60_000 });
+  return address;
+}
+
 export const thumbnailPath = (id, chunk) => `/v1/videos/${id}/chunks/${chunk}/thumbnail`;
 
 /** Yields the answer's events: the objects of its server-sent events. */

@@ -1,6 +1,6 @@
 // The relevance of every chunk, which of them were read in detail, and their pictures.
 
-import { picture, thumbnailPath } from "./api.js";
+import { picture, source, thumbnailPath } from "./api.js";
 import { clock, make } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -61,6 +61,7 @@ export function timeline(evidence) {
     "aria-valuemin": 0, "aria-valuemax": chunks - 1, "aria-valuenow": 0, "aria-valuetext": "nothing chosen",
   }, svg);
   const frames = make("div", { className: "frames", hidden: true });
+  const player = make("div", { className: "player", hidden: true });
   const buttons = new Map();
   let chosen = -1;
 
@@ -77,6 +78,7 @@ export function timeline(evidence) {
       return make("figure", { className: number === chosen ? "chosen" : "" }, frame(evidence.video_id, number, times(number)), caption);
     }));
     frames.hidden = false;
+    offer(player, evidence.video_id, (detail.get(chosen) ?? lost.get(chosen))?.start_s ?? chosen * length);
   };
   slider.addEventListener("click", (event) => {
     const box = slider.getBoundingClientRect();
@@ -103,7 +105,28 @@ export function timeline(evidence) {
   if (lost.size) legend.append(make("span", { className: "lost" }, "detail missing"));
   legend.append(scores ? "The taller, the more relevant." : "");
   const ends = make("div", { className: "ends", "aria-hidden": "true" }, make("span", {}, "0:00"), make("span", {}, clock(Math.max(duration, chunks * length))));
-  return [slider, ends, legend, spans, frames];
+  return [slider, ends, legend, spans, frames, player];
+}
+
+/** Put a button into `box` that plays the video from `start` on, or go there if it plays already. */
+async function offer(box, videoId, start) {
+  const address = await source(videoId);
+  if (address === null) return;
+  const playing = box.querySelector("video");
+  if (playing) {
+    playing.currentTime = start;
+    return;
+  }
+  const button = make("button", { type: "button", className: "quiet" }, `Play from ${clock(start)}`);
+  button.addEventListener("click", () => {
+    const shown = make("video", { src: address, controls: true, playsInline: true, "aria-label": "The video" });
+    shown.addEventListener("loadedmetadata", () => { shown.currentTime = start; }, { once: true });
+    shown.addEventListener("error", () => box.replaceChildren(make("p", { role: "alert" }, "The video cannot be played here.")));
+    box.replaceChildren(shown);
+    shown.play().catch(() => {}); // where the browser wants another click, its controls are there
+  });
+  box.replaceChildren(button);
+  box.hidden = false;
 }
 
 /** A box for a chunk's picture, filled when it is there. */

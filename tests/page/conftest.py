@@ -30,7 +30,7 @@ def chromium() -> str:
     names = ("chromium", "chromium-browser", "google-chrome")
     found = os.environ.get("VIDEOX2L_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        pytest.skip("no browser: install chromium (tests/web/install_chromium.sh), or set VIDEOX2L_CHROMIUM")
+        pytest.skip("no browser: install chromium (tests/page/install_chromium.sh), or set VIDEOX2L_CHROMIUM")
     return found
 
 
@@ -61,7 +61,8 @@ def key(key_file: Path) -> str:
 
 @pytest.fixture(scope="module")
 def service(chromium: str, ray_cluster: None, archive: Archive, key: str, key_file: Path) -> Iterator[str]:
-    with running_service(archive.url, model="tiny", api_keys=str(key_file)) as url:
+    videos = str(Path(archive.url).parent / "videos")
+    with running_service(archive.url, model="tiny", api_keys=str(key_file), play_from=(videos,)) as url:
         yield url
 
 

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.web.conftest import HOSTILE
+from tests.page.conftest import HOSTILE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 Browser, Page, expect = sync_api.Browser, sync_api.Page, sync_api.expect
@@ -73,6 +73,18 @@ def test_an_answer_and_what_it_rests_on(page: Page) -> None:
     assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     turn.get_by_text("What it took").click()
     expect(turn.get_by_role("row", name="Tokens")).to_be_visible()
+
+
+def test_the_video_plays_from_where_a_part_begins(page: Page) -> None:
+    choose(page)
+    ask(page)
+    turn = page.locator(".turn")
+    turn.get_by_role("slider").press("End")
+    turn.get_by_role("button", name="Play from 1:28").click()
+    video = turn.locator("video")
+    page.wait_for_function("video => video.currentTime >= 88 && video.readyState >= 2", arg=video.element_handle())
+    turn.get_by_role("slider").press("Home")  # it goes along
+    page.wait_for_function("video => video.currentTime < 20", arg=video.element_handle())
 
 
 def test_the_answer_streams(page: Page) -> None:
