@@ -6,13 +6,11 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from pipelines.bench.codecs import one_thread
 from pipelines.bench.serving.archive import write_larger_model, write_videos
 from pipelines.bench.serving.engine import ASKERS, Together, measure_first_token, measure_together
 from pipelines.bench.serving.load import Order, run_load
@@ -56,7 +54,7 @@ def bench_serving(
     """
     if flame is not None and shutil.which("py-spy") is None:
         raise ConfigError("a flame graph takes py-spy: pip install 'videox2l[profile]'")
-    with tempfile.TemporaryDirectory(prefix="videox2l-bench-") as name, _one_thread():
+    with tempfile.TemporaryDirectory(prefix="videox2l-bench-") as name, one_thread():
         folder = Path(name)
         sources = {"tiny": "tiny", "larger": str(write_larger_model(folder / "larger"))}
         figures = tuple(
@@ -121,14 +119,3 @@ def _draw_flame(url: str, name: str, video: str, path: Path) -> None:
     finally:
         stop.set()
         asker.join()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As a replica has it: one core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
