@@ -7,6 +7,7 @@ from another video's KVs without anyone noticing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -148,7 +149,10 @@ def source_url(source: str | Path) -> str:
     """
     text = str(source).removeprefix("file://")
     if "://" not in text:
-        return str(Path(text).expanduser().absolute())
+        path = Path(text)
+        with contextlib.suppress(RuntimeError):  # ~somebody whom the machine does not know: a name like any other
+            path = path.expanduser()
+        return str(path.absolute())
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https", "ftp", "sftp", "webdav", "webdavs"):
         return text

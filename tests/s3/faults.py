@@ -90,6 +90,8 @@ class FaultProxy:
         address = urlsplit(server)
         self._host, self._port = address.hostname, address.port
         self._loop = asyncio.new_event_loop()
+        # The loop itself holds its tasks only weakly, and one that was collected leaves its client waiting.
+        self._serving: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
 
     def __enter__(self) -> FaultProxy:
@@ -119,6 +121,10 @@ class FaultProxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         # A client that goes away and a proxy that stops are both fine.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError), _closing(answer):
             head = await client.readuntil(b"\r\n\r\n")

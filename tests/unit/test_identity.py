@@ -91,6 +91,10 @@ def test_source_url_keeps_no_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert source_url(f"file://{tmp_path}/a.mp4") == str(tmp_path / "a.mp4")
 
 
+def test_a_home_that_nobody_has_is_a_name() -> None:
+    assert source_url("~no-such-user/clip.mp4") == str(Path("~no-such-user/clip.mp4").absolute())
+
+
 def test_describe_difference() -> None:
     a = {"model": {"name": "x", "size": 7}, "fps": 1.0, "old": [1]}
     b = {"model": {"name": "y", "size": 7}, "fps": 1, "new": {"k": 1}}
