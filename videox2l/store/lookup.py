@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from videox2l.errors import VideoNotFoundError
@@ -72,12 +72,14 @@ def resolve(text: str, videos: Sequence[VideoEntry]) -> str:
     :raises VideoNotFoundError: none or several.
     """
     source = source_url(text) if text else ""
-    for found in (
-        [video for video in videos if video.video_id == text],
-        [video for video in videos if source in video.sources],
-        [video for video in videos if text in video.names],
-        [video for video in videos if len(text) >= _SHORTEST_PREFIX and video.video_id.startswith(text.lower())],
-    ):
+    meanings: tuple[Callable[[VideoEntry], bool], ...] = (
+        lambda video: video.video_id == text,
+        lambda video: source in video.sources,
+        lambda video: text in video.names,
+        lambda video: len(text) >= _SHORTEST_PREFIX and video.video_id.startswith(text.lower()),
+    )
+    for meant in meanings:
+        found = [video for video in videos if meant(video)]
         if len(found) == 1:
             return found[0].video_id
         if found:
