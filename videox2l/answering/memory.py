@@ -112,7 +112,8 @@ class _Making:
             self._costs.watch.lap("load")
             context = QuestionContext(self._model, dialogue.ids, gist, len(dialogue.history))
         video = self._video
-        low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)]
+        limited = selection.budget.max_bytes is not None
+        low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)] if limited else None
         work = partial(select, selection, video.chunks, context, self._chunks, low_bytes)
         return work() if context is None else self._means.run(work)
 
