@@ -35,13 +35,13 @@ from pipelines.batch.questions import read_table
 from pipelines.batch.settings import BatchSettings
 from pipelines.batch.stage import AnswerStage, Job
 from pipelines.batch.summary import BatchSummary
-from pipelines.batch.tracker import running_tracker
+from pipelines.batch.tracker import Tracker
 from pipelines.ingest.cluster import quiet_ray_data, ray_cluster
+from pipelines.ingest.tracker import running_tracker
 from videox2l.errors import ConfigError, VideoX2LError
 from videox2l.models import load_model
 from videox2l.models.registry import placement
-from videox2l.selection import SCORERS
-from videox2l.selection.select import parse_chunks
+from videox2l.selection import check_select
 from videox2l.store import Archive
 
 OnProgress = Callable[[int, int, int, int], None]
@@ -84,7 +84,7 @@ def batch(
     :raises KeyboardInterrupt: stopped by Ctrl-C, or by ``stop``.
     """
     settings, began = settings or BatchSettings(), time.monotonic()
-    _check_select(settings)
+    check_select(settings.selection.select)
     table = questions if isinstance(questions, pa.Table) else read_table(str(questions), storage_options)
     output = Output(str(answers), storage_options)
     archive = Archive.open(archive_url, storage_options=storage_options)
@@ -154,7 +154,7 @@ def _ask_all(
     hopeless = total - earlier - asked  # rows that the plan could not make questions of
     gpus = settings.gpus_per_actor
     gpus = float(job.device.startswith("cuda")) if gpus is None else gpus
-    with running_tracker() as tracker:
+    with running_tracker(Tracker) as tracker:
         dataset = ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units)).map(
             AnswerStage,
             fn_constructor_kwargs={"job": job, "tracker": tracker},
@@ -201,12 +201,6 @@ def _load_fingerprint(model: str, dtype: str | None, device: str) -> str:
         dtype = "bfloat16"
     _, chosen = placement("cpu", dtype)
     return load_model(model, device="cpu", dtype=chosen).identity.fingerprint
-
-
-def _check_select(settings: BatchSettings) -> None:
-    """:raises ConfigError: a selection that no video could have."""
-    if settings.selection.select not in ("all", "none", *SCORERS):
-        parse_chunks(settings.selection.select)
 
 
 def _counted(summary: BatchSummary, everything: pa.Table, new: pa.Table) -> BatchSummary:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from collections.abc import Sequence
 
 MAX_ATTEMPTS = 3
 """How often a video may be handed to a process without any new answer being stored. Ray repeats what a lost process was
@@ -54,14 +49,3 @@ class Tracker:
 
     def stop(self) -> None:
         self._stopping = True
-
-
-@contextmanager
-def running_tracker() -> Iterator[Any]:
-    """The actor's handle. It lives beside the driver, so that losing another machine does not lose it."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    tracker = ray.remote(Tracker).options(num_cpus=0, scheduling_strategy=here).remote()
-    try:
-        yield tracker
-    finally:
-        ray.kill(tracker)

@@ -87,11 +87,11 @@ class Tracker:
 
 
 @contextmanager
-def running_tracker() -> Iterator[Any]:
-    """The actor's handle. It lives beside the driver, so that losing another machine does not lose it."""
+def running_tracker(kind: type = Tracker) -> Iterator[Any]:
+    """The handle of an actor of class ``kind``. It lives beside the driver: losing another machine does not lose it."""
     # Not soft: Ray would then take another machine if this one is busy starting a process.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    tracker = ray.remote(Tracker).options(num_cpus=0, scheduling_strategy=here).remote()
+    tracker = ray.remote(kind).options(num_cpus=0, scheduling_strategy=here).remote()
     try:
         yield tracker
     finally:

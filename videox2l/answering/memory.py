@@ -177,8 +177,7 @@ class _Making:
         def make() -> MixedKV:
             return mix(prompt, self._video.high(self._chunks, self._costs), self._rope_tables)
 
-        with torch.inference_mode():
-            return self._mixes.get(self.key(()), make)
+        return self._mixes.get(self.key(()), make)
 
     def _deadline(self, selection: SelectionConfig) -> float | None:
         """When to go on without low KVs, by ``time.perf_counter()``."""

@@ -48,6 +48,12 @@ class Selection:
     beyond_budget: Mapping[int, str] = field(default_factory=dict)
 
 
+def check_select(text: str) -> None:
+    """Raise :class:`ConfigError` for a selection that no video could have."""
+    if text not in _CONTROLS and not _scorers(text):
+        parse_chunks(text)
+
+
 def needs_scores(config: SelectionConfig) -> bool:
     """Whether this selection looks at the question at all."""
     return bool(_scorers(config.select))

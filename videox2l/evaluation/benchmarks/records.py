@@ -7,9 +7,8 @@ from typing import Any, Literal, get_args
 
 from videox2l.config import SelectionConfig
 from videox2l.errors import ConfigError
-from videox2l.selection import needs_scores, select
+from videox2l.selection import check_select
 from videox2l.selection.policy import choose
-from videox2l.selection.select import parse_chunks
 
 Control = Literal["full KV", "low only", "high only", "random"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -45,12 +44,7 @@ class Asking:
 def _check(selection: SelectionConfig) -> None:
     """Raise :class:`ConfigError` now for what no video could be asked with."""
     choose(selection.policy, [0.0], 1)
-    if needs_scores(selection):
-        return
-    try:
-        parse_chunks(selection.select)
-    except ConfigError:
-        select(selection, 1, None)
+    check_select(selection.select)
 
 
 @dataclass(frozen=True)
