@@ -26,7 +26,7 @@ class BatchSettings:
     actors: int = 1
     cpus_per_actor: float = 1.0
     gpus_per_actor: float | None = None
-    slots: int = 16
+    slots: int = 32
     low_memory_bytes: int = 2**30
     mixed_bytes: int = 2**30
     part_rows: int = 256

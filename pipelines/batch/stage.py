@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 # Nobody waits for a single answer, so none is given without its low KVs while storage is merely slow.
 _LOW_DEADLINE_S = 600.0
 
+# Nobody reads along, so questions run in long steps, and a step waits for those that are being prepared. Longer than
+# preparing them takes, short beside a read from storage.
+_STEP_TOKENS = 512
+_GATHER_S = 0.02
+
 # Slow answers do not wait for a full part.
 _PART_EVERY_S = 10.0
 
@@ -70,8 +75,16 @@ class AnswerStage:
         self._fetch = BackgroundFetch(Fetcher(job.archive.storage))
         self._low = LowChunks(job.archive.url, self._fetch, memory_bytes=settings.low_memory_bytes)
         # No conversations: no question goes on from another.
-        config = EngineConfig(settings.slots, mixed_bytes=settings.mixed_bytes, conversation_bytes=0)
-        self._engine = AnswerEngine(self._model, replace(config, low_deadline_s=_LOW_DEADLINE_S))
+        config = EngineConfig(
+            settings.slots,
+            step_tokens=_STEP_TOKENS,
+            mixed_bytes=settings.mixed_bytes,
+            conversation_bytes=0,
+            low_deadline_s=_LOW_DEADLINE_S,
+            gather_s=_GATHER_S,
+            streaming=False,
+        )
+        self._engine = AnswerEngine(self._model, config)
         # More than are decoded would take the interpreter from the model's thread: measured, a fifth more CPU time.
         self._threads = ThreadPoolExecutor(settings.slots, thread_name_prefix="question")
         self._stopping = threading.Event()
@@ -103,6 +116,7 @@ class AnswerStage:
         store.flush()
 
     def _answer_each(self, video: ResidentVideo, asks: list[Ask], store: _Store) -> None:
+        self._engine.expect(len(asks))
         waiting: set[Future[dict[str, Any] | None]] = {
             self._threads.submit(self._answer_or_error, video, ask) for ask in asks
         }
@@ -112,12 +126,14 @@ class AnswerStage:
 
     def _answer_or_error(self, video: ResidentVideo, ask: Ask) -> dict[str, Any] | None:
         """A row; nothing if the job is to end."""
-        if self._stopping.is_set():
-            return None
         try:
+            if self._stopping.is_set():
+                return None
             return answered(ask.row, self._answer(video, ask))
         except Exception as error:  # errors are rows: one question never ends the job
             return failed(ask.row, _told(error))
+        finally:
+            self._engine.expect(-1)
 
     def _answer(self, video: ResidentVideo, ask: Ask) -> Answer:
         settings = self._job.settings

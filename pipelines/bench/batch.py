@@ -33,7 +33,8 @@ _WARM_UP = 3
 
 @dataclass(frozen=True)
 class BatchReport:
-    """Questions a second: ``one_by_one`` on one CPU thread, and of a ``batch`` from when an actor has its model.
+    """Questions a second: ``one_by_one`` on as many CPU threads as there are ``actors``, and of a ``batch`` from when
+    an actor has its model.
 
     ``batch_whole``: of the whole call, on a Ray that runs already. ``started_s``: what that adds, in seconds.
     ``ratio``: the median over pairs that were measured in turn. ``same_answers``: how many of all.
@@ -61,14 +62,14 @@ def bench_batch(
     videos: int = 4,
     questions: int = 96,
     max_new_tokens: int = 64,
-    slots: int = 16,
+    slots: int = 32,
     actors: int = 1,
     repeats: int = 3,
     progress: Callable[[str], None] = lambda _: None,
 ) -> BatchReport:
     """Ask ``questions`` of each of ``videos`` of random KVs, both ways, ``repeats`` times in turn."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as an actor has
+    torch.set_num_threads(actors)  # both sides have as many cores
     try:
         with tempfile.TemporaryDirectory() as folder, ray_cluster(actors, 1.0):
             return _measure(
@@ -154,8 +155,13 @@ def batch_table(report: BatchReport) -> Table:
     table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1))
     for heading in ("", "questions a second", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
-    table.add_row("one by one with ask", f"{report.one_by_one:.1f}", "")
-    table.add_row(f"batch, {report.actors} actors of one thread", f"{report.batch:.1f}", f"{report.ratio:.2f}x")
+    threads = f"{report.actors} thread{'s' if report.actors > 1 else ''}"
+    table.add_row(f"one by one with ask, {threads}", f"{report.one_by_one:.1f}", "")
+    table.add_row(
+        f"batch, {report.actors} process{'es' if report.actors > 1 else ''} of one thread",
+        f"{report.batch:.1f}",
+        f"{report.ratio:.2f}x",
+    )
     table.add_row(
         f"batch with its start ({report.started_s:.1f} s)", f"{report.batch_whole:.1f}", f"{report.ratio_whole:.2f}x"
     )

@@ -39,7 +39,7 @@ def batch(
     seed: Annotated[int | None, typer.Option(help="With a temperature: makes answers repeatable.")] = None,
     actors: Annotated[int, typer.Option(help="Copies of the model that answer side by side.", min=1)] = 1,
     cpus_per_actor: Annotated[float, typer.Option(help="CPUs of each of them.")] = 1.0,
-    slots: Annotated[int, typer.Option(help="Answers that each of them decodes together.", min=1)] = 16,
+    slots: Annotated[int, typer.Option(help="Answers that each of them decodes together.", min=1)] = 32,
     low_memory: Annotated[
         float, typer.Option(help="Low KVs that each keeps in memory for further questions.", metavar="GIB", min=0)
     ] = 1.0,

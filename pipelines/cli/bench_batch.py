@@ -16,7 +16,7 @@ def batch(
     videos: Annotated[int, typer.Option(help="Videos of random KVs.", min=1)] = 4,
     questions: Annotated[int, typer.Option(help="Questions about each.", min=1)] = 96,
     max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.", min=1)] = 64,
-    slots: Annotated[int, typer.Option(help="Answers that are decoded together.", min=1)] = 16,
+    slots: Annotated[int, typer.Option(help="Answers that are decoded together.", min=1)] = 32,
     actors: Annotated[int, typer.Option(help="Processes of the batch, each on one thread.", min=1)] = 1,
     repeats: Annotated[int, typer.Option(help="How often both are measured, in turn.", min=1)] = 3,
     as_json: options.Json = False,

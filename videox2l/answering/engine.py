@@ -41,6 +41,8 @@ class EngineConfig:
     beside them. ``mixed_bytes``: budget for mixed KVs that are kept for later questions. ``conversation_bytes``: the
     same for KVs of earlier turns. ``low_deadline_s``: how long a question waits for low KVs before it is answered from
     the high ones instead: longer than a healthy storage ever takes, shorter than a reader's patience.
+    ``gather_s``: how long the model waits for questions that :meth:`AnswerEngine.expect` was told of, to take them on
+    together. ``streaming``: tokens are handed over as they come, not all with the last.
     """
 
     slots: int = 16
@@ -48,12 +50,14 @@ class EngineConfig:
     mixed_bytes: int = 2**30
     conversation_bytes: int = 2**28
     low_deadline_s: float = 5.0
+    gather_s: float = 0.0
+    streaming: bool = True
 
     def __post_init__(self) -> None:
         for name in ("slots", "step_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("mixed_bytes", "conversation_bytes", "low_deadline_s"):
+        for name in ("mixed_bytes", "conversation_bytes", "low_deadline_s", "gather_s"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
@@ -64,7 +68,8 @@ class AnswerEngine:
     def __init__(self, model: KVCompressibleModel, config: EngineConfig | None = None) -> None:
         config = config or EngineConfig()
         self._model = model
-        self._scheduler = Scheduler(model, slots=config.slots, step_tokens=config.step_tokens)
+        self._scheduler = Scheduler(model, slots=config.slots, step_tokens=config.step_tokens, gather_s=config.gather_s)
+        self._streaming = config.streaming
         self._mixes = MixedCache(lambda mixed: mixed.nbytes, config.mixed_bytes)
         self._conversations = Conversations(config.conversation_bytes)
         self._means = Means(self._scheduler.call, self._mixes, config.low_deadline_s)
@@ -99,7 +104,9 @@ class AnswerEngine:
         device: torch.device = model.decoder.device
         segments: list[Segment] = [memory.mixed] if kept is None else [memory.mixed, kept]
         row = Row(ids[done:], segments, memory.mixed.tokens + done, Sampler(generation, device))
-        ticket = self._scheduler.submit(row, generation.max_new_tokens, model.stop_ids)
+        # A stop text has to be looked for as the answer grows.
+        hurry = self._streaming or bool(generation.stop)
+        ticket = self._scheduler.submit(row, generation.max_new_tokens, model.stop_ids, hurry=hurry)
         text = AnswerText(model.tokenizer, generation)
         tokens: list[int] = []
         try:
@@ -131,6 +138,10 @@ class AnswerEngine:
         # The last token need not be looked at: nothing comes behind it.
         fit_context(model, memory.mixed.tokens + max(0, len(ids) - 1), dialogue, GenerationConfig())
         return self._scheduler.call(partial(logprob, model, memory.mixed, dialogue, ids))
+
+    def expect(self, questions: int) -> None:
+        """So many questions are about to be asked; below 0: so many of them have their answers, or none."""
+        self._scheduler.expect(questions)
 
     @property
     def running(self) -> int:

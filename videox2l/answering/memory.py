@@ -16,7 +16,7 @@ from videox2l.answering.resident import ResidentVideo
 from videox2l.config import SelectionConfig
 from videox2l.kv import KV, MixedKV, Mixer, mix
 from videox2l.models import KVCompressibleModel
-from videox2l.selection import QuestionContext, Selection, needs_scores, select
+from videox2l.selection import QuestionContext, Selection, needs_scores, select, shares_queries
 from videox2l.store.byte_cache import ByteCache
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ T = TypeVar("T")
 MixedCache = ByteCache[Hashable, MixedKV]
 
 
-def _at_once(work: Callable[[], T]) -> T:
+def _at_once(work: Callable[[], T], _: QuestionContext | None) -> T:
     return work()
 
 
@@ -32,10 +32,12 @@ def _at_once(work: Callable[[], T]) -> T:
 class Means:
     """How memories are made: ``run`` has the model work, ``mixes`` keeps mixed KVs for later questions.
 
+    ``run`` is given a question's context where work for several may be begun together.
+
     ``low_deadline_s``: how long a question waits for low KVs before it takes the high ones instead.
     """
 
-    run: Callable[[Callable[[], Selection]], Selection] = _at_once
+    run: Callable[[Callable[[], Selection], QuestionContext | None], Selection] = _at_once
     mixes: MixedCache | None = None
     low_deadline_s: float | None = None
 
@@ -115,7 +117,9 @@ class _Making:
         limited = selection.budget.max_bytes is not None
         low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)] if limited else None
         work = partial(select, selection, video.chunks, context, self._chunks, low_bytes)
-        return work() if context is None else self._means.run(work)
+        if context is None:
+            return work()
+        return self._means.run(work, context if shares_queries(selection) else None)
 
     def mixed(self, prompt: KV, chosen: Sequence[int], selection: SelectionConfig) -> tuple[MixedKV, dict[int, str]]:
         """The memory with ``chosen`` in detail, and those of them that cannot be had."""

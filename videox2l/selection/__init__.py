@@ -1,6 +1,24 @@
 """Which chunks a question re-loads at low compression: scorers say how relevant each is, a policy chooses."""
 
 from videox2l.selection.scorer import QuestionContext, Scorer
-from videox2l.selection.select import SCORERS, Selection, check_select, needs_scores, select
+from videox2l.selection.select import (
+    SCORERS,
+    Selection,
+    check_select,
+    needs_scores,
+    select,
+    share_queries,
+    shares_queries,
+)
 
-__all__ = ["SCORERS", "QuestionContext", "Scorer", "Selection", "check_select", "needs_scores", "select"]
+__all__ = [
+    "SCORERS",
+    "QuestionContext",
+    "Scorer",
+    "Selection",
+    "check_select",
+    "needs_scores",
+    "select",
+    "share_queries",
+    "shares_queries",
+]

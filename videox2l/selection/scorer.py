@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+import torch
 
 from videox2l.kv import MixedKV
 from videox2l.models import KVCompressibleModel
@@ -21,6 +23,8 @@ class QuestionContext:
     question_ids: list[int]
     memory: MixedKV
     history_tokens: int = 0
+    queries: dict[int, torch.Tensor] = field(init=False, default_factory=dict, compare=False, repr=False)
+    """Of the question's own tokens by layer, rotated, ``[Q, T, D]``, once they were computed: see ``question.py``."""
 
     @property
     def chunks(self) -> int:

@@ -13,6 +13,7 @@ from videox2l.selection.drift import without_drift
 from videox2l.selection.fusion import fuse
 from videox2l.selection.keys import score_by_key_bounds, score_by_keys
 from videox2l.selection.policy import choose
+from videox2l.selection.question import relevance_heads, run_questions
 from videox2l.selection.random import score_randomly
 from videox2l.selection.scorer import QuestionContext, Scorer
 from videox2l.selection.two_step import score_in_two_steps
@@ -25,6 +26,9 @@ SCORERS: dict[str, Scorer] = {
     "two_step": score_in_two_steps,
     "random": score_randomly,
 }
+
+# Those that look with the question's own queries, which many questions can have computed together.
+_WITH_QUERIES = frozenset({"attention", "keys", "key_bounds"})
 
 # Controls that do not look at the question: every scorer has to beat them at the same number of chunks.
 _CONTROLS: dict[str, Callable[[Sequence[int], int], Sequence[int]]] = {
@@ -57,6 +61,16 @@ def check_select(text: str) -> None:
 def needs_scores(config: SelectionConfig) -> bool:
     """Whether this selection looks at the question at all."""
     return bool(_scorers(config.select))
+
+
+def shares_queries(config: SelectionConfig) -> bool:
+    """Whether :func:`select` goes faster where :func:`share_queries` was called before for many questions at once."""
+    return needs_scores(config) and not _WITH_QUERIES.isdisjoint(config.select.split("+"))
+
+
+def share_queries(contexts: Sequence[QuestionContext]) -> None:
+    """Compute for all of ``contexts``, of one model, what their scorers begin with; equal but for rounding."""
+    run_questions(contexts, relevance_heads(contexts[0].model).layers)
 
 
 def select(

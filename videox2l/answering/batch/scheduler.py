@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,8 +18,11 @@ from videox2l.answering.batch.tails import TailSegment
 from videox2l.answering.sampling import Pick
 from videox2l.answering.stopwatch import Stopwatch
 from videox2l.models import KVCompressibleModel
+from videox2l.selection import QuestionContext, share_queries
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 # Tokens are handed over in groups, because waking a reader costs as much as a step of a small model. The first comes at
 # once; 50 ms are below what a reader notices.
@@ -28,10 +33,11 @@ LINGER_S = 0.05
 class Ticket:
     """A question that waits for the model or has a place in its batch. It gives :meth:`groups`, and then :attr:`kvs`.
 
-    ``limit``: tokens of the answer at most. ``stop``: tokens that end it and are not given out.
+    ``limit``: tokens of the answer at most. ``stop``: tokens that end it and are not given out. ``hurry``: give tokens
+    out before the answer has ended.
     """
 
-    def __init__(self, row: Row, limit: int, stop: frozenset[int], wake: Callable[[], None]) -> None:
+    def __init__(self, row: Row, limit: int, stop: frozenset[int], wake: Callable[[], None], *, hurry: bool) -> None:
         self.row, self.limit, self.stop = row, limit, stop
         self.cancelled = False
         self.started: float | None = None
@@ -39,7 +45,7 @@ class Ticket:
         self.kvs: TailSegment | None = None
         """KVs of its tokens and of the answer's, but for the last: there once it has ended and was not cancelled."""
         self.tokens = 0
-        self._wake = wake
+        self._wake, self._hurry = wake, hurry
         self._group: list[Pick] = []
         self._due = 0.0
         self._out: queue.SimpleQueue[list[Pick] | BaseException | None] = queue.SimpleQueue()
@@ -69,7 +75,7 @@ class Ticket:
         self.tokens += 1
         self._group.append(pick)
         now = time.monotonic()
-        if len(self._group) >= GROUP or now >= self._due:
+        if self._hurry and (len(self._group) >= GROUP or now >= self._due):
             self._flush()
             self._due = now + LINGER_S
         return self.tokens == self.limit
@@ -84,13 +90,38 @@ class Ticket:
             self._group = []
 
 
-class Scheduler:
-    """Runs a :class:`Batch` in a thread of its own, which alone calls the model. A context manager that ends it."""
+@dataclass(frozen=True)
+class _Job:
+    """Work for the model's thread. Jobs with a ``context`` that wait at the same time look at their gists together."""
 
-    def __init__(self, model: KVCompressibleModel, *, slots: int = 16, step_tokens: int = 256) -> None:
+    work: Callable[[], object]
+    context: QuestionContext | None
+    future: Future[object]
+
+    def run(self) -> None:
+        try:
+            result = self.work()
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+class Scheduler:
+    """Runs a :class:`Batch` in a thread of its own, which alone calls the model. A context manager that ends it.
+
+    ``gather_s``: how long a step waits for questions that are expected and have not come, while there is room for them.
+    """
+
+    def __init__(
+        self, model: KVCompressibleModel, *, slots: int = 16, step_tokens: int = 256, gather_s: float = 0.0
+    ) -> None:
         self._batch = Batch(model, slots, step_tokens)
+        self._slots, self._step_tokens, self._gather_s = slots, step_tokens, gather_s
+        self._expected = 0
+        self._late = 0
         self._changed = threading.Condition()
-        self._jobs: deque[tuple[Callable[[], object], Future[object]]] = deque()
+        self._jobs: deque[_Job] = deque()
         self._waiting: deque[Ticket] = deque()
         self._running: dict[Row, Ticket] = {}
         self._closed = False
@@ -108,18 +139,27 @@ class Scheduler:
         """Questions that are ready and have no place in the batch yet."""
         return len(self._waiting)
 
-    def call(self, work: Callable[[], T]) -> T:
-        """Run ``work`` between two steps, in the model's thread, and wait for it; raises what it raises."""
+    def expect(self, questions: int) -> None:
+        """So many more questions are asked now, or, below 0, have had their answers."""
+        with self._changed:
+            self._expected += questions
+            self._changed.notify()
+
+    def call(self, work: Callable[[], T], context: QuestionContext | None = None) -> T:
+        """Run ``work`` between two steps, in the model's thread, and wait for it; raises what it raises.
+
+        ``context``: of a question whose chunks ``work`` rates by its queries; these are computed for all that wait.
+        """
         future: Future[T] = Future()
         with self._changed:
             self._check_open()
-            self._jobs.append((work, future))  # type: ignore[arg-type]
+            self._jobs.append(_Job(work, context, future))  # type: ignore[arg-type]
             self._changed.notify()
         return future.result()
 
-    def submit(self, row: Row, limit: int, stop: frozenset[int]) -> Ticket:
+    def submit(self, row: Row, limit: int, stop: frozenset[int], *, hurry: bool = True) -> Ticket:
         """Let ``row`` join the batch as soon as it has a place."""
-        ticket = Ticket(row, limit, stop, self._wake)
+        ticket = Ticket(row, limit, stop, self._wake, hurry=hurry)
         with self._changed:
             self._check_open()
             self._waiting.append(ticket)
@@ -156,10 +196,12 @@ class Scheduler:
                     self._changed.wait()
                 if self._closed:
                     break
-                # One a step, so that answers beside it go on.
-                job = self._jobs.popleft() if self._jobs else None
-            if job is not None:
-                _do(*job)
+                self._gather()
+                jobs = self._next_jobs()
+            if len(jobs) > 1:
+                _share_queries(jobs)
+            for job in jobs:
+                job.run()
             try:
                 self._leave()
                 self._join()
@@ -167,6 +209,37 @@ class Scheduler:
             except BaseException as error:  # whoever asks hears of it, and the next question finds a working model
                 self._fail(error)
         self._fail(RuntimeError("the model's thread was ended"))
+
+    def _gather(self) -> None:
+        """Wait for questions that are expected: what they do together costs little more than what one does.
+
+        Those that were waited for in vain, such as for slow storage, are not waited for again.
+        """
+        deadline = time.monotonic() + self._gather_s
+        while (absent := self._absent()) > self._late and not self._closed:
+            if (left_s := deadline - time.monotonic()) <= 0:
+                self._late = absent
+                return
+            self._changed.wait(left_s)
+        self._late = min(self._late, absent)
+
+    def _absent(self) -> int:
+        here = len(self._jobs) + len(self._waiting) + len(self._running)
+        return max(0, min(self._slots, self._expected) - here)
+
+    def _next_jobs(self) -> list[_Job]:
+        """One a step, so that answers beside it go on; or as many that share their work as a step has tokens."""
+        jobs: list[_Job] = []
+        budget = self._step_tokens
+        while self._jobs:
+            context = self._jobs[0].context
+            budget -= 0 if context is None else len(context.question_ids)
+            if jobs and (context is None or budget < 0):
+                break
+            jobs.append(self._jobs.popleft())
+            if context is None:
+                break
+        return jobs
 
     def _leave(self) -> None:
         for ticket in [ticket for ticket in self._running.values() if ticket.cancelled]:
@@ -205,17 +278,15 @@ class Scheduler:
                 tickets += self._waiting
                 self._waiting.clear()
                 while self._jobs:
-                    self._jobs.popleft()[1].set_exception(error)
+                    self._jobs.popleft().future.set_exception(error)
         self._batch.clear()
         self._running.clear()
         for ticket in tickets:
             ticket.end(error)
 
 
-def _do(work: Callable[[], object], future: Future[object]) -> None:
+def _share_queries(jobs: Sequence[_Job]) -> None:
     try:
-        result = work()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+        share_queries([job.context for job in jobs if job.context is not None])
+    except Exception:  # what is wrong with one of them, or was too much at once, each meets by itself
+        logger.warning("Questions could not be rated together; each is by itself", exc_info=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 PREFIX = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
@@ -17,7 +18,7 @@ BEFORE_FOLLOW_UP = "user\n"
 
 def prefix_ids(tokenizer: Any) -> list[int]:
     """Token ids in front of the video."""
-    return _control(tokenizer, PREFIX)
+    return list(_control(tokenizer, PREFIX))
 
 
 def question_ids(tokenizer: Any, question: str, *, follow_up: bool = False) -> list[int]:
@@ -26,14 +27,14 @@ def question_ids(tokenizer: Any, question: str, *, follow_up: bool = False) -> l
     ``split_special_tokens`` makes a control token written in the question ordinary text, so that a question can not
     end its own turn or speak for the system.
     """
-    before = _control(tokenizer, NEXT_TURN) if follow_up else []
+    before = _control(tokenizer, NEXT_TURN) if follow_up else ()
     plain = _plain(tokenizer, (BEFORE_FOLLOW_UP if follow_up else BEFORE_QUESTION) + question)
-    return before + plain + _control(tokenizer, AFTER_QUESTION)
+    return [*before, *plain, *_control(tokenizer, AFTER_QUESTION)]
 
 
 def answer_ids(tokenizer: Any, answer: str) -> list[int]:
     """Token ids of an earlier answer and of the end of its turn. Control tokens written in it are ordinary text."""
-    return _plain(tokenizer, answer) + _control(tokenizer, END_OF_TURN)
+    return [*_plain(tokenizer, answer), *_control(tokenizer, END_OF_TURN)]
 
 
 def stop_ids(tokenizer: Any) -> frozenset[int]:
@@ -46,7 +47,9 @@ def _plain(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
-def _control(tokenizer: Any, template: str) -> list[int]:
+# Templates are few, and to tokenize them takes longer than a short question does.
+@lru_cache(maxsize=64)
+def _control(tokenizer: Any, template: str) -> tuple[int, ...]:
     # Control tokens by name and never by ``split_special_tokens=False``: a tokenizer keeps that switch as state, so
     # turning it would let a question of another thread through with its control tokens.
     parts = re.split(r"(<\|im_start\|>|<\|im_end\|>)", template)
@@ -54,4 +57,4 @@ def _control(tokenizer: Any, template: str) -> list[int]:
     ids = _plain(tokenizer, texts[0])
     for control, text in zip(controls, texts[1:], strict=True):
         ids += [tokenizer.convert_tokens_to_ids(control), *_plain(tokenizer, text)]
-    return ids
+    return tuple(ids)

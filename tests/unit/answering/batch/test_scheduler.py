@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +15,7 @@ from videox2l.answering.batch.scheduler import Ticket
 from videox2l.answering.stopwatch import Stopwatch
 from videox2l.models import load_model
 from videox2l.models.video_xl.model import VideoXL
+from videox2l.selection import QuestionContext
 
 NO_STOP: frozenset[int] = frozenset()
 
@@ -72,3 +75,75 @@ def test_the_end_of_the_thread_is_heard_by_those_who_wait(model: VideoXL) -> Non
         tokens(ticket)
     with pytest.raises(RuntimeError, match="has ended"):
         scheduler.submit(row(memory, ids), 1, NO_STOP)
+
+
+def ask_at_once(scheduler: Scheduler, contexts: Sequence[QuestionContext]) -> list[bool]:
+    """Whether each, when its own work began, had its queries already; all wait before the first is taken on."""
+    entered, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        go.wait(10)
+
+    with ThreadPoolExecutor(len(contexts) + 1) as threads:
+        blocker = threads.submit(scheduler.call, hold)
+        entered.wait(10)
+        found = [
+            threads.submit(scheduler.call, lambda context=context: bool(context.queries), context)
+            for context in contexts
+        ]
+        deadline = time.monotonic() + 10
+        while len(scheduler._jobs) < len(contexts) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        go.set()
+        blocker.result()
+        return [future.result() for future in found]
+
+
+def contexts(model: VideoXL, count: int) -> list[QuestionContext]:
+    memory = random_memory(model, 60)
+    return [QuestionContext(model, ids, memory) for ids in questions(model, count)]
+
+
+def test_questions_that_wait_look_at_their_gists_together_as_far_as_a_step_goes(model: VideoXL) -> None:
+    asked = contexts(model, 4)
+    with Scheduler(model, step_tokens=sum(len(context.question_ids) for context in asked[:3])) as scheduler:
+        assert ask_at_once(scheduler, asked) == [True, True, True, False]
+
+
+def test_what_fails_together_is_tried_by_each(model: VideoXL, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError("too many at once")
+
+    monkeypatch.setattr("videox2l.answering.batch.scheduler.share_queries", fail)
+    with Scheduler(model) as scheduler:
+        assert ask_at_once(scheduler, contexts(model, 2)) == [False, False]
+
+
+def test_a_step_waits_for_questions_that_are_expected(model: VideoXL) -> None:
+    memory, [first, second] = random_memory(model, 60), questions(model, 2)
+    with Scheduler(model, slots=2, gather_s=60.0) as scheduler:
+        scheduler.expect(2)
+        early = scheduler.submit(row(memory, first), 3, NO_STOP)
+        time.sleep(0.05)
+        assert scheduler.running == 0
+        late = scheduler.submit(row(memory, second), 3, NO_STOP)
+        assert tokens(early) == alone(model, memory, first)[:3]
+        scheduler.expect(-1)
+        assert tokens(late) == alone(model, memory, second)[:3]
+
+
+def test_a_question_that_does_not_come_is_waited_for_once(model: VideoXL) -> None:
+    memory, [ids] = random_memory(model, 60), questions(model, 1)
+    with Scheduler(model, slots=2, gather_s=0.5) as scheduler:
+        scheduler.expect(2)
+        began = time.monotonic()
+        assert tokens(scheduler.submit(row(memory, ids), 40, NO_STOP)) == alone(model, memory, ids)[:40]
+        assert time.monotonic() - began < 10  # 40 steps would have waited for 20 s
+
+
+def test_an_answer_that_nobody_reads_along_comes_whole(model: VideoXL) -> None:
+    memory, [ids] = random_memory(model, 60), questions(model, 1)
+    with Scheduler(model) as scheduler:
+        [group] = list(scheduler.submit(row(memory, ids), 40, NO_STOP, hurry=False).groups([], Stopwatch()))
+    assert [pick.token for pick in group] == alone(model, memory, ids)[:40]
