@@ -20,6 +20,7 @@ from pipelines.cli.eval import eval_
 from pipelines.cli.ingest import ingest
 from pipelines.cli.keys import keys
 from pipelines.cli.ls import du, ls
+from pipelines.cli.plan import plan
 from pipelines.cli.repair import repair
 from pipelines.cli.report import report
 from pipelines.cli.rm import gc, retain, rm
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str | None, tuple[Callable[..., None], ...]] = {
-    None: (ingest, report, ask, batch, serve, demo, doctor),
+    None: (ingest, report, ask, batch, serve, demo, plan, doctor),
     "Keeping an archive": (ls, show, rm, gc, du, retain, verify, repair, export, import_, catalog),
     _DEVELOPMENT: (train, train_tiny),
 }
