@@ -18,7 +18,7 @@ text { font: 12.5px system-ui, sans-serif; fill: var(--soft); } .title { font-we
 
 _COLOURS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)")
 _WIDTH, _HEIGHT = 760, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 560, 34, 292
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 560, 34, 292
 
 # Least distance of two names' lines.
 _NAME_HEIGHT = 16
