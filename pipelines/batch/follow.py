@@ -28,7 +28,7 @@ def follow(dataset: Dataset, tracker: Any, on_counts: OnCounts, stop: threading.
     Ctrl-C, SIGTERM or ``stop`` ends it behind the answers at work; a second Ctrl-C at once.
 
     :raises KeyboardInterrupt: it was ended so.
-    :raises VideoX2LError: an actor could not start.
+    :raises VideoX2LError: an actor could not start, or gave the job up.
     """
     errors: list[BaseException] = []
 
@@ -54,5 +54,7 @@ def follow(dataset: Dataset, tracker: Any, on_counts: OnCounts, stop: threading.
         on_counts(*ray.get(tracker.counts.remote()))
         if interrupted.is_set():
             raise KeyboardInterrupt
+        if (failure := ray.get(tracker.failure.remote())) is not None:
+            raise failure
         if errors:
             raise user_error(errors[0])

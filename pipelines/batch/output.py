@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from pipelines.batch.answers import ANSWER_SCHEMA, PART_SCHEMA, ROW
+from pipelines.batch.parts import parts_folder
 from pipelines.batch.plan import Plan, Target
 from pipelines.batch.questions import located, suffix
 
@@ -30,6 +32,16 @@ class Output:
 
     def exists(self) -> bool:
         return self.storage.exists(self.name)
+
+    def check(self) -> None:
+        """Find out before anything is asked whether answers can be stored.
+
+        :raises ArchiveNotWritableError: they cannot.
+        """
+        trial = f"{parts_folder(self.name)}/.trial-{uuid.uuid4().hex}"
+        self.storage.write(trial, b"")
+        self.storage.delete(trial)
+        self.storage.delete_empty_folders(parts_folder(self.name))
 
     def earlier(self, digest: str) -> pa.Table | None:
         """Answers that the same job has written before, as parts have them. Only Parquet says what job it is of."""
@@ -56,7 +68,7 @@ class Output:
             pa.csv.write_csv(_flat(table), sink)
         else:
             for row in table.to_pylist():
-                sink.write((json.dumps(row, ensure_ascii=False, default=_json) + "\n").encode())
+                sink.write(f"{_dumped(row)}\n".encode())
         self.storage.write(self.name, sink.getvalue().to_pybytes())
 
 
@@ -88,15 +100,25 @@ def _carried(name: str, names: Sequence[str]) -> str:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """Nested columns as JSON texts, which is all that CSV can hold."""
+    """What CSV cannot hold as texts: nested columns as JSON, binary ones as hexadecimal digits."""
     for place, column in enumerate(table.schema):
         if pa.types.is_nested(column.type):
-            texts = [
-                None if value is None else json.dumps(value, ensure_ascii=False, default=_json)
-                for value in table[column.name].to_pylist()
-            ]
-            table = table.set_column(place, column.name, pa.array(texts, pa.string()))
+            write: Callable[[Any], str] = _dumped
+        elif _is_binary(column.type):
+            write = bytes.hex
+        else:
+            continue
+        texts = [None if value is None else write(value) for value in table[column.name].to_pylist()]
+        table = table.set_column(place, column.name, pa.array(texts, pa.string()))
     return table
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=_json)
 
 
 def _json(value: Any) -> Any:

@@ -15,10 +15,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.batch.answers import PART_SCHEMA, ROW, to_table
+from videox2l.errors import CorruptDataError
 from videox2l.store.storage import Storage
 
 # A part holds some hundred answers.
 _LARGEST = 2**30
+
+
+def parts_folder(name: str) -> str:
+    """Where the parts of the output ``name`` are, beside it."""
+    return f"{name}.parts"
 
 
 class Parts:
@@ -56,11 +62,20 @@ class Parts:
 
     def _read(self, paths: Iterable[str]) -> pa.Table:
         tables = [
-            pq.read_table(pa.BufferReader(self._storage.read(path, _LARGEST)))
+            self._read_part(path)
             for path in paths
             if path.endswith(".parquet") and not path.rpartition("/")[2].startswith(".")
         ]
-        return pa.concat_tables([PART_SCHEMA.empty_table(), *(table.cast(PART_SCHEMA) for table in tables)])
+        return pa.concat_tables([PART_SCHEMA.empty_table(), *tables])
+
+    def _read_part(self, path: str) -> pa.Table:
+        try:
+            return pq.read_table(pa.BufferReader(self._storage.read(path, _LARGEST))).cast(PART_SCHEMA)
+        except (pa.ArrowException, ValueError) as error:  # a schema that does not fit is a ValueError
+            raise CorruptDataError(
+                f"{self._storage.url}/{path} is no table of answers: {error}. "
+                "Delete it, and its questions are asked again."
+            ) from error
 
 
 def succeeded(table: pa.Table) -> set[int]:

@@ -29,13 +29,14 @@ from ray.exceptions import RayTaskError
 from pipelines.batch.answers import failed, to_table
 from pipelines.batch.follow import follow
 from pipelines.batch.output import Output, finished
-from pipelines.batch.parts import Parts, newest, succeeded
+from pipelines.batch.parts import Parts, newest, parts_folder, succeeded
 from pipelines.batch.plan import Unit, digest, make_plan
 from pipelines.batch.questions import read_table
 from pipelines.batch.settings import BatchSettings
-from pipelines.batch.stage import AnswerStage, Job
+from pipelines.batch.stage import Job
 from pipelines.batch.summary import BatchSummary
 from pipelines.batch.tracker import Tracker
+from pipelines.batch.worker import AnswerStageWorker
 from pipelines.ingest.cluster import quiet_ray_data, ray_cluster
 from pipelines.ingest.tracker import running_tracker
 from videox2l.errors import ConfigError, VideoX2LError
@@ -80,7 +81,7 @@ def batch(
     :param stop: ends the job like Ctrl-C when it is set.
     :raises ConfigError: something is wrong with the table, a setting or the output; nothing was asked.
     :raises ModelError: no such model, or it does not load.
-    :raises ArchiveError: the archive or the output's storage cannot be reached.
+    :raises ArchiveError: the archive or the output's storage cannot be reached, or refuses to be written.
     :raises KeyboardInterrupt: stopped by Ctrl-C, or by ``stop``.
     """
     settings, began = settings or BatchSettings(), time.monotonic()
@@ -89,12 +90,14 @@ def batch(
     output = Output(str(answers), storage_options)
     archive = Archive.open(archive_url, storage_options=storage_options)
     entries = archive.videos()
+    if not dry_run:
+        output.check()
     with ray_cluster(settings.actors, max(1.0, settings.cpus_per_actor)) as ours, quiet_ray_data():
         device = settings.device or ("cuda" if ray.cluster_resources().get("GPU", 0) > 0 else "cpu")
         fingerprint = _fingerprint(settings, device, here=ours)
         plan = make_plan(table, entries, fingerprint, videos)
         key = digest(table, plan, settings, archive.url, fingerprint)
-        parts = Parts(output.storage, f"{output.name}.parts", key)
+        parts = Parts(output.storage, parts_folder(output.name), key)
         earlier = output.earlier(key)
         if earlier is None and output.exists() and not (overwrite or dry_run):
             raise ConfigError(
@@ -156,7 +159,7 @@ def _ask_all(
     gpus = float(job.device.startswith("cuda")) if gpus is None else gpus
     with running_tracker(Tracker) as tracker:
         dataset = ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units)).map(
-            AnswerStage,
+            AnswerStageWorker,
             fn_constructor_kwargs={"job": job, "tracker": tracker},
             compute=_actor_pool(settings, len(units), asked),
             num_cpus=settings.cpus_per_actor,

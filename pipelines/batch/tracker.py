@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from videox2l.errors import VideoX2LError
+
 MAX_ATTEMPTS = 3
 """How often a video may be handed to a process without any new answer being stored. Ray repeats what a lost process was
 doing, which is right for a lost machine; questions that take their process down would do so for ever."""
@@ -17,6 +19,7 @@ class Tracker:
         self._stored: dict[int, bool] = {}
         self._attempts: dict[tuple[str, int], int] = {}
         self._stopping = False
+        self._failure: VideoX2LError | None = None
         self._ready: float | None = None
 
     def ready(self) -> None:
@@ -49,3 +52,12 @@ class Tracker:
 
     def stop(self) -> None:
         self._stopping = True
+
+    def give_up(self, reason: VideoX2LError) -> None:
+        """End the job, because no answer can be stored any more."""
+        self._failure = self._failure or reason
+        self._stopping = True
+
+    def failure(self) -> VideoX2LError | None:
+        """Why the job was given up, if it was."""
+        return self._failure

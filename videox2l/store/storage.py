@@ -210,7 +210,7 @@ class Storage:
         with self._reading(folder):
             try:
                 found = self.fs.ls(self._full(folder), detail=False)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return []
         names = {path.rstrip("/").rpartition("/")[2] for path in found if path.rstrip("/") != self._full(folder)}
         return sorted(name for name in names if not name.startswith("."))

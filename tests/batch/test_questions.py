@@ -1,0 +1,84 @@
+"""Tables of questions in every format that people have them in, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.batch.questions import located, read_table, suffix
+from videox2l.errors import ConfigError
+
+ROWS = [
+    {"id": "007", "video": "été, 1.mp4", "question": "Who speaks?\nAnd when?"},
+    {"id": "8", "video": "b.mp4", "question": 'He said "no"; why?'},
+]
+CSV = 'id,video,question\n007,"été, 1.mp4","Who speaks?\nAnd when?"\n8,b.mp4,"He said ""no""; why?"\n'
+JSONL = (
+    '{"id": "007", "video": "été, 1.mp4", "question": "Who speaks?\\nAnd when?"}\n'
+    '{"id": "8", "video": "b.mp4", "question": "He said \\"no\\"; why?"}\n'
+)
+
+
+def parquet() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(ROWS), sink)
+    return sink.getvalue()
+
+
+GOOD = {
+    "parquet": ("q.parquet", parquet()),
+    "csv": ("q.csv", CSV.encode()),
+    "csv from a spreadsheet": ("q.csv", b"\xef\xbb\xbf" + CSV.encode()),
+    "csv with the line ends of Windows": ("q.CSV", CSV.replace("\n", "\r\n").replace("?\r\nA", "?\nA").encode()),
+    "jsonl": ("q.jsonl", JSONL.encode()),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_every_format_gives_the_same_rows(tmp_path: Path, case: str) -> None:
+    name, data = GOOD[case]
+    (tmp_path / name).write_bytes(data)
+    assert read_table(str(tmp_path / name)).to_pylist() == ROWS
+
+
+def test_columns_of_csv_are_texts(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("id,top_k,when,empty\n007,2,2026-01-01,\n")
+    assert read_table(str(tmp_path / "q.csv")).to_pylist() == [
+        {"id": "007", "top_k": "2", "when": "2026-01-01", "empty": ""}
+    ]
+
+
+BAD = {
+    "no file": ("none.csv", None, "there is no table of questions"),
+    "another kind": ("q.xlsx", b"", "must end in .parquet, .csv, .jsonl"),
+    "no parquet": ("q.parquet", b"question\n", "cannot read the questions"),
+    "no json": ("q.jsonl", b"question\n", "cannot read the questions"),
+    "ragged": ("q.csv", b"a,b\n1,2\n3\n", "cannot read the questions"),
+    "not UTF-8": ("q.csv", "question\nété\n".encode("latin-1"), "cannot read the questions"),
+    "nothing": ("q.csv", b"", "cannot read the questions"),
+    "no rows": ("q.csv", b"video,question\n", "has no questions"),
+    "one column twice": ("q.csv", b"question,video,question\na,b,c\n", "two columns 'question'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said(tmp_path: Path, case: str) -> None:
+    name, data, message = BAD[case]
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(ConfigError, match=message) as error:
+        read_table(str(tmp_path / name))
+    assert name in str(error.value)
+
+
+def test_a_file_in_a_folder_and_at_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage, name = located("sub/answers.parquet")
+    assert (storage.root, name) == (str(tmp_path / "sub"), "answers.parquet")
+    storage, name = located("memory://bucket/sub/answers.parquet")
+    assert (storage.url, name) == ("memory://bucket/sub", "answers.parquet")
+    assert suffix("s3://bucket/a.b/Q.Parquet") == ".parquet"
