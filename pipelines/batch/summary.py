@@ -62,7 +62,7 @@ class BatchSummary:
         else:
             lines = [
                 f"{self.questions - bad} of {self.questions} questions about {self.videos} videos answered in "
-                f"{clock(self.wall_s)}, {self.per_second:.1f} a second" + self._of_before(),
+                f"{clock(self.wall_s)}{self._pace()}{self._of_before()}",
                 f"read: {_sizes(self.read)}; the answers rest on {_sizes(self.used)}; {self.answer_tokens} tokens",
                 f"answers: {self.output}",
             ]
@@ -73,6 +73,9 @@ class BatchSummary:
         if len(reasons) > _REASONS:
             lines.append(f"{sum(count for _, count in reasons[_REASONS:])} failed for other reasons: see `error`")
         return lines
+
+    def _pace(self) -> str:
+        return f", {self.per_second:.1f} a second" if self.answering_s else ""
 
     def _of_before(self) -> str:
         return f" ({self.earlier} by an earlier run)" if self.earlier else ""

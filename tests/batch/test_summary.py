@@ -63,5 +63,5 @@ def test_a_dry_run() -> None:
 def test_nothing_to_do() -> None:
     summary = BatchSummary("a.csv", 1, 9, earlier=9)
     assert summary.per_second == 0.0
-    assert "0.0 a second (9 by an earlier run)" in words(summary)[0]
+    assert words(summary)[0].endswith("answered in 0:00 (9 by an earlier run)")
     assert words(summary)[1].startswith("read: nothing; the answers rest on nothing")

@@ -12,7 +12,7 @@ import pytest
 from tests.page.conftest import HOSTILE
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-Browser, Page, expect = sync_api.Browser, sync_api.Page, sync_api.expect
+Browser, Locator, Page, expect = sync_api.Browser, sync_api.Locator, sync_api.Page, sync_api.expect
 
 QUESTION = "Which scene comes first?"
 PHONE = {"width": 390, "height": 844}
@@ -139,26 +139,58 @@ def test_a_link_asks_again(page: Page, browser: Browser, key: str) -> None:
         assert other.locator(".answer").inner_text() == said
 
 
-def test_with_the_keyboard_alone(page: Page) -> None:
-    expect(page.get_by_role("button", name="shapes.mp4")).to_be_visible()
-    for _ in range(12):
-        page.keyboard.press("Tab")
-        if "shapes.mp4" in page.evaluate("document.activeElement.textContent"):
+def go_to(page: Page, target: Locator, press: str = "Tab", most: int = 25) -> None:
+    """Move the focus there by the keyboard, and see that it shows."""
+    for _ in range(most):
+        if target.evaluate("element => element === document.activeElement"):
             break
-    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+        page.keyboard.press(press)
+    expect(target).to_be_focused()
+    assert target.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+
+
+def test_with_the_keyboard_alone(page: Page) -> None:
+    """Pick a video, ask, look along the timeline, open a part, copy the link, ask again: no click, and no focus set."""
+    video = page.get_by_role("button", name="shapes.mp4")
+    expect(video).to_be_visible()
+    go_to(page, page.get_by_role("link", name="Skip to the question"))
+    go_to(page, page.get_by_label("Find a video"))
+    go_to(page, video)
     page.keyboard.press("Enter")
     expect(page.get_by_label("Your question")).to_be_focused()
     page.keyboard.type(QUESTION)
     page.keyboard.press("Enter")
     slider = page.get_by_role("slider")
     expect(slider).to_be_visible()
-    slider.focus()
-    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Your question")).to_be_focused()
+    go_to(page, page.get_by_text("What it took"), "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row", name="Tokens")).to_be_visible()
+    copy = page.get_by_role("button", name="Copy link")
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text } }")
+    go_to(page, copy, "Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Copied")).to_be_focused()
+    expect(page.get_by_role("status").filter(has_text="The link is copied.")).to_have_count(1)
+    assert "q=Which+scene" in page.evaluate("copied")
+    part = page.get_by_role("list", name="Parts that were chosen").get_by_role("button").first
+    go_to(page, part, "Shift+Tab")
+    page.keyboard.press("Space")
+    expect(part).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("figure.chosen")).to_be_visible()
+    go_to(page, slider, "Shift+Tab")
+    page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     expect(slider).to_have_attribute("aria-valuenow", "1")
     page.keyboard.press("End")
     expect(slider).to_have_attribute("aria-valuenow", "11")
-    expect(page.locator("figure.chosen")).to_be_visible()
+    go_to(page, page.get_by_label("Your question"))
+    page.keyboard.type("And which scene comes last?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn").last.get_by_role("slider")).to_be_visible()
+    go_to(page, page.get_by_role("button", name="Start over"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Your question")).to_be_focused()
 
 
 def test_search(page: Page) -> None:
@@ -199,19 +231,90 @@ def test_errors_are_sentences(page: Page, status: int | None, headers: dict[str,
     expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
 
 
+# Of what can be used, and of what a screen reader says in one piece.
+NAMED = {
+    "button",
+    "link",
+    "textbox",
+    "searchbox",
+    "spinbutton",
+    "slider",
+    "image",
+    "dialog",
+    "navigation",
+    "DisclosureTriangle",
+}
+
+
+def nameless(page: Page) -> list[str]:
+    """What the browser tells a screen reader of, without a name. An empty ``alt`` keeps a picture out of that."""
+    tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    found = [node for node in tree if not node["ignored"] and node["role"]["value"] in NAMED]
+    assert found
+    return [node["role"]["value"] for node in found if not node.get("name", {}).get("value", "").strip()]
+
+
 def test_everything_has_a_name(page: Page) -> None:
+    expect(page.locator("#videos button")).to_have_count(3)
+    assert nameless(page) == []
     choose(page)
+    page.get_by_text("Settings").click()
     ask(page)
     page.locator(".spans button").first.click()
-    nameless = page.evaluate("""() => [...document.querySelectorAll("button, input, textarea, [role=slider], summary")]
-        .filter(e => !(e.getAttribute("aria-label") || e.textContent.trim() || e.labels?.length))
-        .map(e => e.outerHTML)""")
-    assert nameless == []
+    page.get_by_text("What it took").click()
+    expect(page.get_by_role("button", name="Play from")).to_be_visible()
+    assert nameless(page) == []
     assert page.evaluate("[...document.images].every(image => image.hasAttribute('alt'))")
     assert page.evaluate("document.documentElement.lang") == "en"
     twice = page.evaluate("""() => { const ids = [...document.querySelectorAll("[id]")].map(e => e.id);
         return ids.filter((id, at) => ids.indexOf(id) !== at) }""")
     assert twice == []
+    page.get_by_role("button", name="Change key").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert nameless(page) == []
+
+
+def test_an_answer_is_read_out_once_it_is_whole(page: Page) -> None:
+    """A live region that is busy while tokens come: a screen reader would begin anew with each of them."""
+    choose(page)
+    page.evaluate("""() => {
+        window.seen = [];
+        new MutationObserver(() => {
+            const said = document.querySelector(".answer");
+            if (said) seen.push([said.getAttribute("aria-live"), said.getAttribute("aria-busy"), said.textContent]);
+        }).observe(document.getElementById("turns"),
+            {subtree: true, childList: true, characterData: true, attributes: true});
+    }""")
+    ask(page)
+    seen = page.evaluate("seen")
+    assert seen[0] == ["polite", "true", ""]  # there before its text is, or it would not be listened to
+    assert seen[-1] == ["polite", "false", page.locator(".answer").text_content()]
+    assert {live for live, _, _ in seen} == {"polite"}
+
+
+def test_nothing_is_wider_than_a_small_screen(page: Page) -> None:
+    """320 px: a small phone, and a page at 400 % (WCAG 1.4.10)."""
+    page.set_viewport_size({"width": 320, "height": 640})
+    expect(page.locator("#videos button")).to_have_count(3)
+    assert no_sideways_scroll(page)
+    choose(page, HOSTILE)
+    page.get_by_text("Settings").click()
+    page.get_by_label("Parts to read in detail").fill("2")
+    page.get_by_label("At most").fill("1")
+    assert no_sideways_scroll(page)
+    ask(page, "W" * 200)
+    page.locator(".spans button").first.click()
+    page.get_by_text("What it took").click()
+    expect(page.get_by_role("note")).to_be_visible()
+    assert no_sideways_scroll(page)
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    page.get_by_label("Your question").fill(QUESTION)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_role("alert").filter(has_text="connection")).to_be_visible()
+    assert no_sideways_scroll(page)
+    page.get_by_role("button", name="Change key").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert no_sideways_scroll(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
