@@ -70,7 +70,7 @@ def window_mask(window: int, memory: int, device: torch.device) -> WindowMask:
 
 
 def rows_mask(rows: torch.Tensor, window: int, memory: int) -> torch.Tensor:
-    """:func:`window_mask` for some ``rows`` of the window only: boolean [rows, memory + window], whatever the device."""
+    """:func:`window_mask` for some ``rows`` of the window only; boolean [rows, memory + window] on any device."""
     return torch.arange(memory + window, device=rows.device) <= memory + rows[:, None]
 
 
