@@ -136,7 +136,7 @@ def measure(
         compression=work.compression,
         videos=work.videos,
         matrix_peak=peak,
-        figures=tuple(replace(_figure(*one, peak), exact_s=exact_s) for *one, exact_s in measured),
+        figures=tuple(_figure(*one, peak) for one in measured),
     )
 
 
@@ -176,7 +176,9 @@ def _exact_seconds(network: VideoXLNetwork, work: VideoXLWorkload) -> float | No
     return times.seconds
 
 
-def _figure(planned: LengthPlan, times: _Times, peak_memory: int | None, matrix_peak: float) -> LengthFigure:
+def _figure(
+    planned: LengthPlan, times: _Times, peak_memory: int | None, exact_s: float | None, matrix_peak: float
+) -> LengthFigure:
     return LengthFigure(
         plan=planned,
         seconds=times.seconds,
@@ -186,6 +188,7 @@ def _figure(planned: LengthPlan, times: _Times, peak_memory: int | None, matrix_
         frames_s=planned.frames / times.seconds,
         of_peak=planned.flops / times.seconds / matrix_peak,
         peak_bytes=peak_memory,
+        exact_s=exact_s,
     )
 
 
