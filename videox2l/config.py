@@ -17,6 +17,10 @@ Remainder = Literal["close", "floor"]
 """What happens to raw tokens after a chunk's last full group of ``ratio``: ``"close"`` ends them with one more VST so
 that nothing goes unsummarised; ``"floor"`` drops them, as the reference does."""
 
+PrefillMode = Literal["exact", "single-pass"]
+"""``"exact"``: a pass over the language model for each level, as in the paper. ``"single-pass"``: one pass for both. It
+computes the high level exactly; the low level's tokens read the raw tokens as that pass has them."""
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -55,6 +59,7 @@ class CompressionConfig:
     frames_per_chunk: int = 10
     edge_ratio: EdgeRatio = "low"
     remainder: Remainder = "close"
+    prefill: PrefillMode = "exact"
 
     def __post_init__(self) -> None:
         for name in ("low_ratio", "high_ratio", "frames_per_chunk"):
@@ -72,6 +77,8 @@ class CompressionConfig:
             raise ConfigError(f"edge_ratio must be 'low', 'level' or a number, got {self.edge_ratio!r}")
         if self.remainder not in get_args(Remainder):
             raise ConfigError(f"remainder must be one of {get_args(Remainder)}, got {self.remainder!r}")
+        if self.prefill not in get_args(PrefillMode):
+            raise ConfigError(f"prefill must be one of {get_args(PrefillMode)}, got {self.prefill!r}")
 
     def ratio(self, level: Literal["low", "high"], *, edge: bool) -> int:
         """The ratio of one chunk at ``level``; ``edge`` says whether it is the first or last of its video."""
@@ -79,6 +86,13 @@ class CompressionConfig:
         if not edge or self.edge_ratio == "level":
             return own
         return self.low_ratio if self.edge_ratio == "low" else self.edge_ratio
+
+    def made_by(self, level: Literal["low", "high"]) -> tuple[Literal["low", "high"], ...]:
+        """The levels that come out of a pass of the raw tokens with ``level``'s: in a single pass the high one's has
+        both, and there is no other."""
+        if self.prefill == "exact":
+            return (level,)
+        return ("high", "low") if level == "high" else ()
 
 
 @dataclass(frozen=True)
@@ -152,5 +166,11 @@ class GenerationConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as plain JSON types, for manifests and fingerprints."""
-    return dataclasses.asdict(config)
+    """A configuration dataclass as plain JSON types, for manifests and fingerprints.
+
+    An exact prefill goes without saying: what is stored without a word about it was always exact.
+    """
+    document = dataclasses.asdict(config)
+    if isinstance(config, CompressionConfig) and config.prefill == "exact":
+        del document["prefill"]
+    return document

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from transformers import CLIPVisionConfig, Qwen2Config
 
+from videox2l.kv import LEVELS
 from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.vst import PassPlan
 
@@ -34,27 +35,32 @@ class Flops:
 
 
 def prefill_flops(work: VideoXLWorkload) -> Flops:
-    """Operations of one video of ``work.chunks``, its prompt not counted.
+    """Operations of one video of ``work.chunks``, its prompt not counted. In a single pass ``low`` are its VSTs alone.
 
-    The first chunk's high pass is counted, though it is not run where it equals the low one.
+    The first chunk is counted at both levels, though it is run once where they are equal there.
     """
-    low, high = (_pass_flops(work.config.text, plan) for plan in work.plans())
+    low, high = (
+        _level_flops(work.config.text, plan, with_raw=bool(work.compression.made_by(level)))
+        for level, plan in zip(LEVELS, work.plans(), strict=True)
+    )
     frames = work.chunks * work.compression.frames_per_chunk
     assert work.config.vision is not None
     return Flops(frames * _frame_flops(work.config.vision, work.config.text), low, high)
 
 
-def _pass_flops(text: Qwen2Config, plan: PassPlan) -> int:
+def _level_flops(text: Qwen2Config, plan: PassPlan, *, with_raw: bool) -> int:
     """Rows times weights in all layers but the last, which only projects; and scores and sums of attention.
 
-    A row at place i of a window behind m memory tokens sees m + i + 1 keys; with W rows that is W·m + W(W+1)/2 a chunk.
+    A row at place i of a window behind m memory tokens sees m + i + 1 keys. With W rows that is W·m + W(W+1)/2 a chunk;
+    for V VSTs alone, at rows r, 2r + 1, … of it, V·m + W(V+1)/2.
     """
     hidden, head_dim = text.hidden_size, getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     query, key = text.num_attention_heads * head_dim, text.num_key_value_heads * head_dim
     projections = hidden * (query + 2 * key)
     layer = projections + query * hidden + 3 * hidden * text.intermediate_size
-    rows = plan.chunks * plan.raw_tokens + plan.kept_tokens
-    seen = sum(window * memory + window * (window + 1) // 2 for memory, window in plan.windows())
+    idle = 0 if with_raw else plan.raw_tokens
+    rows = plan.chunks * (plan.raw_tokens - idle) + plan.kept_tokens
+    seen = sum((window - idle) * memory + window * (window - idle + 1) // 2 for memory, window in plan.windows())
     layers = text.num_hidden_layers - 1
     return 2 * rows * (layers * layer + projections) + layers * 4 * query * seen
 

@@ -55,7 +55,8 @@ class LengthFigure:
     ``seconds``: the whole prefill. ``part_s``: of it, vision, the low and the high pass, on the device's own clock
     where it is a GPU. ``copy_s``: copies to the host, which on a GPU run beside the passes. ``tokens_s``: raw visual
     tokens through both levels a second. ``of_peak``: floating-point operations a second as a share of the matrix peak.
-    ``peak_bytes``: the most memory held, weights included; on a CPU the whole process.
+    ``peak_bytes``: the most memory held, weights included; on a CPU the whole process. ``exact_s``: of a single pass,
+    what the exact prefill took in the same run.
     """
 
     plan: LengthPlan
@@ -66,6 +67,7 @@ class LengthFigure:
     frames_s: float
     of_peak: float
     peak_bytes: int | None
+    exact_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def measure(
     measured = []
     for one in plans:
         progress(f"prefilling {one.chunks} chunks")
-        measured.append((one, *_timed(network, replace(work, chunks=one.chunks))))
+        turn = replace(work, chunks=one.chunks)
+        measured.append((one, *_timed(network, turn), _exact_seconds(network, turn)))
     progress("measuring the matrix peak again")  # other work on the machine may have slowed the first measurement
     peak = max(peak, matrix_peak(device, model.dtype))
     return Report(
@@ -165,7 +168,17 @@ def _timed(network: VideoXLNetwork, work: VideoXLWorkload) -> tuple[_Times, int 
     return _Times(time.perf_counter() - began, part_s, copy_s), peak_bytes(device)
 
 
-def _figure(planned: LengthPlan, times: _Times, peak_memory: int | None, matrix_peak: float) -> LengthFigure:
+def _exact_seconds(network: VideoXLNetwork, work: VideoXLWorkload) -> float | None:
+    """Of the exact prefill in place of a single pass."""
+    if work.compression.prefill == "exact":
+        return None
+    times, _ = _timed(network, replace(work, compression=replace(work.compression, prefill="exact")))
+    return times.seconds
+
+
+def _figure(
+    planned: LengthPlan, times: _Times, peak_memory: int | None, exact_s: float | None, matrix_peak: float
+) -> LengthFigure:
     return LengthFigure(
         plan=planned,
         seconds=times.seconds,
@@ -175,6 +188,7 @@ def _figure(planned: LengthPlan, times: _Times, peak_memory: int | None, matrix_
         frames_s=planned.frames / times.seconds,
         of_peak=planned.flops / times.seconds / matrix_peak,
         peak_bytes=peak_memory,
+        exact_s=exact_s,
     )
 
 

@@ -29,13 +29,15 @@ def report_table(report: Report) -> Table:
         f"matrix peak {report.matrix_peak / 1e12:.3g} TFLOP/s"
     )
     headings = ("chunks", "seconds", "tokens/s", "frames/s", "of peak", *PARTS, "copies", "GiB", "planned")
-    table = _table(title, headings)
+    single = report.compression.prefill == "single-pass"
+    table = _table(title, (*headings, *(("of exact",) if single else ())))
     for figure in report.figures:
         speed = (f"{figure.seconds:.2f}", f"{figure.tokens_s:,.0f}", f"{figure.frames_s:,.0f}", f"{figure.of_peak:.0%}")
         times = (f"{figure.part_s[part]:.2f}" for part in PARTS)
         peak = "" if figure.peak_bytes is None else f"{figure.peak_bytes / _GIB:.2f}"
+        exact = () if figure.exact_s is None else (f"{figure.seconds / figure.exact_s:.2f}",)
         planned = f"{figure.plan.need_bytes / _GIB:.2f}"
-        table.add_row(f"{figure.plan.chunks:,}", *speed, *times, f"{figure.copy_s:.2f}", peak, planned)
+        table.add_row(f"{figure.plan.chunks:,}", *speed, *times, f"{figure.copy_s:.2f}", peak, planned, *exact)
     return table
 
 

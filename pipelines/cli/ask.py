@@ -88,6 +88,7 @@ def ask(
     frames_per_chunk: options.FramesPerChunk = None,
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
+    prefill: options.Prefill = None,
     tensor_parallel: options.TensorParallel = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -133,6 +134,7 @@ def ask(
         frames_per_chunk=frames_per_chunk,
         edge_ratio=edge_ratio,
         remainder=remainder,
+        prefill=prefill,
     )
     console, notes = Console(highlight=False), output.notes()
     asking = Asking(

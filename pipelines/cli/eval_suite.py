@@ -33,6 +33,7 @@ def suite(
     edge_ratio: Annotated[
         str, typer.Option(help="Ratio of the first and last chunk: `low`, `level` (like any other) or a number.")
     ] = "level",
+    prefill: options.Prefill = "exact",
     seed: Annotated[int, typer.Option(help="Gives other clips and questions.", min=0)] = 0,
     timing: Annotated[bool, typer.Option(help="Also measure what scorers cost.")] = True,
     report: Annotated[
@@ -56,6 +57,7 @@ def suite(
         low_ratio=low_ratio,
         high_ratio=high_ratio,
         edge=options.edge_ratio(edge_ratio),
+        prefill=prefill,
         seed=seed,
     )
     from pipelines.evaluate.suite_report import write_report

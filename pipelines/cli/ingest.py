@@ -39,6 +39,7 @@ def ingest(
     frames_per_chunk: options.FramesPerChunk = None,
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
+    prefill: options.Prefill = None,
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
     videos_per_actor: Annotated[
         int,

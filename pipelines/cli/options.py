@@ -159,6 +159,15 @@ Remainder = Annotated[
     typer.Option(help="Tokens behind a chunk's last full group: `close` (one more kept token) or `floor` (none)."),
 ]
 
+Prefill = Annotated[
+    str | None,
+    typer.Option(
+        "--prefill",
+        help="How a Video-XL makes the two levels: `exact`, by a pass for each, or `single-pass`: in about half the "
+        "time, with the low level a little different.",
+    ),
+]
+
 
 def compression(model: str, **given: int | str | None) -> CompressionConfig | None:
     """The model's own compression with what was given on the command line; ``None`` where nothing was."""

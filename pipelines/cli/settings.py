@@ -32,6 +32,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "frames_per_chunk": ("compression", "frames_per_chunk"),
     "edge_ratio": ("compression", "edge_ratio"),
     "remainder": ("compression", "remainder"),
+    "prefill": ("compression", "prefill"),
     "low_codec": ("codecs", "low"),
     "high_codec": ("codecs", "high"),
     "prefill_actors": ("prefill_actors",),

@@ -23,7 +23,7 @@ from pipelines.ingest.job import ModelChoice, ModelFacts
 from pipelines.ingest.rows import IngestRow
 from videox2l.answering.decode import generate
 from videox2l.config import CompressionConfig, GenerationConfig, SelectionConfig
-from videox2l.kv import KV, LEVELS, ChunkKV, MixedKV, mix
+from videox2l.kv import KV, LEVELS, ChunkKV, Level, MixedKV, mix
 from videox2l.kv.mix import reload
 from videox2l.models import KVCompressibleModel, PrefillState, load_model
 from videox2l.models.cache import to_cache
@@ -126,7 +126,7 @@ def _measure(model: KVCompressibleModel, compression: CompressionConfig, large: 
     prefill.append(visual_tokens_TN, last=False)  # as the first chunk it may be compressed less than the others
     chunk = prefill.append(visual_tokens_TN, last=False)
 
-    rows = {level: len(visual_tokens_TN) + chunk[level].tokens for level in LEVELS}
+    rows = {level: _rows(compression, level, len(visual_tokens_TN), chunk) for level in LEVELS}
     few, many = (_passes(model, compression, prompt, chunk, visual_tokens_TN, count) for count in (_FEW, large))
     asking = [_asking(model, prompt, chunk, count) for count in (_FEW, large)]
 
@@ -161,12 +161,20 @@ def _passes(
 
     def append() -> None:
         pairs.append(
-            sum((len(visual_tokens_TN) + chunk[level].tokens) * prefill.memory_tokens(level) for level in LEVELS)
+            sum(
+                _rows(compression, level, len(visual_tokens_TN), chunk) * prefill.memory_tokens(level)
+                for level in LEVELS
+            )
         )
         prefill.append(visual_tokens_TN, last=False)
 
     seconds = _timed(append)
     return _Samples(statistics.mean(pairs[1:]), seconds)
+
+
+def _rows(compression: CompressionConfig, level: Level, raw_tokens: int, chunk: ChunkKV) -> int:
+    """Rows of a chunk that are run for ``level``."""
+    return chunk[level].tokens + (raw_tokens if compression.made_by(level) else 0)
 
 
 def _asking(model: KVCompressibleModel, prompt: KV, chunk: ChunkKV, chunks: int) -> tuple[_Samples, _Samples]:

@@ -2,7 +2,8 @@
 
 **A chunk.** A pass over a chunk computes ``w`` rows, its raw tokens and VSTs, while ``m`` tokens are in the pass's
 memory: ``w · token_s + w · m · pair_s`` seconds, the second term for attention. Memory grows by a chunk's VSTs, so a
-video's cost has a part that grows with the square of its length. Frames are encoded once for both passes.
+video's cost has a part that grows with the square of its length. Frames are encoded once for both passes. In a single
+pass the low level's rows are its VSTs alone.
 
 **When prefilling pays off.** Asked directly, a model without an archive would make the low pass over the video for each
 question and answer over the whole low memory (no more than an uncompressed forward would cost, so this is the careful
@@ -209,12 +210,11 @@ def estimate(
 
 
 def prefill_s(video: VideoSize, compression: CompressionConfig, tokens_per_frame: int, costs: Costs) -> float:
-    """Seconds for both passes over the chunks of ``video`` that are not kept."""
-    passes = (
-        _pass_s(video, video.kept, ratio, tokens_per_frame, costs)
-        for ratio in (compression.low_ratio, compression.high_ratio)
-    )
-    return video.frames * costs.frame_s + sum(passes)
+    """Seconds for both levels of the chunks of ``video`` that are not kept."""
+    high = _pass_s(video, video.kept, compression.high_ratio, tokens_per_frame, costs)
+    with_raw = bool(compression.made_by("low"))
+    low = _pass_s(video, video.kept, compression.low_ratio, tokens_per_frame, costs, with_raw=with_raw)
+    return video.frames * costs.frame_s + low + high
 
 
 def direct_s(video: VideoSize, compression: CompressionConfig, tokens_per_frame: int, costs: Costs) -> float:
@@ -241,10 +241,13 @@ def pays_off_after(once: float, question: float, direct: float) -> int | None:
     return math.ceil(once / (direct - question))
 
 
-def _pass_s(video: VideoSize, first: int, ratio: int, tokens_per_frame: int, costs: Costs) -> float:
-    """One pass over chunks ``first``, ``first`` + 1, … of ``video``."""
+def _pass_s(
+    video: VideoSize, first: int, ratio: int, tokens_per_frame: int, costs: Costs, *, with_raw: bool = True
+) -> float:
+    """One level of chunks ``first``, ``first`` + 1, … of ``video``: all rows of a pass, or its VSTs alone."""
     tokens = _frames_per_chunk(video) * tokens_per_frame
-    rows, kept = tokens * (1 + 1 / ratio), tokens / ratio
+    kept = tokens / ratio
+    rows = kept + tokens * with_raw
     chunks = video.chunks - first
     chunks_before = (video.chunks * (video.chunks - 1) - first * (first - 1)) / 2  # 0 + 1 + 2 + … over these chunks
     return rows * (chunks * costs.token_s + chunks_before * kept * costs.pair_s)

@@ -6,8 +6,9 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -19,11 +20,13 @@ from pipelines.bench.flops import matrix_peak, prefill_flops
 from pipelines.bench.prefill import PARTS, measure, plan
 from pipelines.bench.prefill_tables import plan_table, report_table
 from pipelines.cli.bench import bench
-from videox2l.config import CompressionConfig
+from videox2l.config import CompressionConfig, PrefillMode
 from videox2l.errors import ConfigError, ModelError, VideoX2LError
+from videox2l.kv import LEVELS
 from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.models.video_xl.prefill import VideoXLPrefill
+from videox2l.models.video_xl.vst import vst_layout
 
 CPU = torch.device("cpu")
 
@@ -95,13 +98,24 @@ def test_figures_add_up(random_checkpoint: Path) -> None:
         assert figure["peak_bytes"] > 4 * report["parameters"]
 
 
+def test_a_single_pass_is_held_against_the_exact_one(random_checkpoint: Path) -> None:
+    arguments = ("--model", str(random_checkpoint), "--chunks", "2")
+    (exact,), (single,) = (run(*arguments, *more)["figures"] for more in ((), ("--prefill", "single-pass")))
+    assert exact["exact_s"] is None
+    assert single["exact_s"] > 0
+    assert single["plan"]["flops"] < exact["plan"]["flops"]
+    assert single["plan"]["low_tokens"] == exact["plan"]["low_tokens"]
+
+
 def test_a_dry_run_plans_the_same(random_checkpoint: Path) -> None:
     arguments = ("--model", str(random_checkpoint), "--chunks", "2")
     assert run(*arguments, "--dry-run") == [figure["plan"] for figure in run(*arguments)["figures"]]
 
 
-def test_operations_are_those_that_are_run(random_model: VideoXL, work: VideoXLWorkload) -> None:
+@pytest.mark.parametrize("mode", get_args(PrefillMode))
+def test_operations_are_those_that_are_run(random_model: VideoXL, work: VideoXLWorkload, mode: PrefillMode) -> None:
     """All matrix products as PyTorch counts them, and attention's by counting the keys that each row may see."""
+    work = replace(work, compression=replace(work.compression, prefill=mode))
     network = random_model.network
     prefill = VideoXLPrefill(network.language_model, network.vst, torch.arange(14), work.compression)
     frame = network.config.frame_format
@@ -113,9 +127,12 @@ def test_operations_are_those_that_are_run(random_model: VideoXL, work: VideoXLW
     text, vision = work.config.text, work.config.vision
     assert vision is not None
     attention = work.chunks * 5 * vision.num_hidden_layers * 4 * 17**2 * vision.hidden_size
-    for one in work.plans():
+    for level, one in zip(LEVELS, work.plans(), strict=True):
         for memory, rows in one.windows():
-            visible = int(torch.ones(rows, memory + rows).tril(memory).sum())
+            seen_XY = torch.ones(rows, memory + rows).tril(memory)
+            if not work.compression.made_by(level):
+                seen_XY = seen_XY[vst_layout(20, work.compression.low_ratio, "close").vst_rows]
+            visible = int(seen_XY.sum())
             attention += (text.num_hidden_layers - 1) * 4 * text.hidden_size * visible
     assert prefill_flops(work).total == counted + attention
 

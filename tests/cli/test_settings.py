@@ -67,6 +67,8 @@ def test_options_win_over_the_file(capsys: pytest.CaptureFixture[str], file: Pat
         1,
         "--high-ratio",
         32,
+        "--prefill",
+        "single-pass",
         "--low-codec",
         "int8",
         "--no-thumbnails",
@@ -75,7 +77,7 @@ def test_options_win_over_the_file(capsys: pytest.CaptureFixture[str], file: Pat
     # 1 is the default, too: that it was given counts.
     assert found["sampling"] == {"fps": 1.0, "frames": None, "max_frames": None}
     assert found["compression"] == dataclasses.asdict(
-        dataclasses.replace(default_compression("tiny"), low_ratio=4, high_ratio=32)
+        dataclasses.replace(default_compression("tiny"), low_ratio=4, high_ratio=32, prefill="single-pass")
     )
     assert found["codecs"] == {"low": "int8", "high": "squeeze"}
     assert found["thumbnails"] is False
@@ -105,7 +107,7 @@ SETTINGS = {
         device="cuda:1",
         dtype="bfloat16",
         sampling=SamplingConfig(0.5, max_frames=100),
-        compression=CompressionConfig(4, 16, 5, edge_ratio=3, remainder="floor"),
+        compression=CompressionConfig(4, 16, 5, edge_ratio=3, remainder="floor", prefill="single-pass"),
         codecs={"low": "int8", "high": "raw"},
         prefill_actors=7,
         gpus_per_actor=0.25,

@@ -42,6 +42,13 @@ def test_prefill_by_hand():
     assert prefill_s(VIDEO, COMPRESSION, TOKENS, COSTS) == pytest.approx(vision + low + high)
 
 
+def test_a_single_pass_by_hand():
+    # Rows of a chunk: 20 VSTs low, 40 + 5 = 45 high. Memories as above.
+    single = dataclasses.replace(COMPRESSION, prefill="single-pass")
+    expected = 40 * 0.1 + 4 * (20 + 45) * 0.01 + (20 * 120 + 45 * 30) * 0.001
+    assert prefill_s(VIDEO, single, TOKENS, COSTS) == pytest.approx(expected)
+
+
 def test_a_recording_that_goes_on_by_hand():
     # Chunks 2 and 3, with 40 + 60 = 100 low and 10 + 15 = 25 high tokens before them.
     grown = dataclasses.replace(VIDEO, kept=2, frames=20)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
+from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig, to_dict
 from videox2l.errors import ConfigError
 
 NAN = float("nan")
@@ -23,6 +23,7 @@ BAD: dict[str, Callable[[], object]] = {
     "edge ratio 0": lambda: CompressionConfig(edge_ratio=0),
     "unknown edge ratio": lambda: CompressionConfig(edge_ratio="high"),  # type: ignore[arg-type]
     "unknown remainder": lambda: CompressionConfig(remainder="carry"),  # type: ignore[arg-type]
+    "unknown prefill": lambda: CompressionConfig(prefill="double"),  # type: ignore[arg-type]
     "negative top-k": lambda: SelectionConfig(top_k=-1),
     "no tokens": lambda: GenerationConfig(max_new_tokens=0),
     "negative temperature": lambda: GenerationConfig(temperature=-0.1),
@@ -36,3 +37,11 @@ BAD: dict[str, Callable[[], object]] = {
 def test_impossible_settings_are_refused_when_made(case: str) -> None:
     with pytest.raises(ConfigError):
         BAD[case]()
+
+
+def test_an_exact_prefill_goes_without_saying() -> None:
+    """What is stored and fingerprinted is as it was before there was a choice."""
+    assert "prefill" not in to_dict(CompressionConfig())
+    assert to_dict(CompressionConfig(prefill="single-pass"))["prefill"] == "single-pass"
+    for compression in (CompressionConfig(), CompressionConfig(prefill="single-pass")):
+        assert CompressionConfig(**to_dict(compression)) == compression

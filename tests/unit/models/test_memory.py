@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from tests.checkpoints import write_random_checkpoint
-from videox2l.config import CompressionConfig
+from videox2l.config import CompressionConfig, EdgeRatio, PrefillMode
 from videox2l.errors import ModelError
 from videox2l.kv import LEVELS
 from videox2l.models import load_model
@@ -44,8 +45,11 @@ def test_weights_are_those_of_the_loaded_model(tmp_path: Path, tied: bool) -> No
 
 @pytest.mark.parametrize("edge_ratio", ["low", "level", 5])
 @pytest.mark.parametrize("chunks", [1, 2, 5])
-def test_memories_are_the_buffers_of_a_prefill(random_model: VideoXL, chunks: int, edge_ratio: int | str) -> None:
-    compression = CompressionConfig(2, 8, frames_per_chunk=5, edge_ratio=edge_ratio)  # type: ignore[arg-type]
+@pytest.mark.parametrize("mode", get_args(PrefillMode))
+def test_memories_are_the_buffers_of_a_prefill(
+    random_model: VideoXL, chunks: int, edge_ratio: EdgeRatio, mode: PrefillMode
+) -> None:
+    compression = CompressionConfig(2, 8, frames_per_chunk=5, edge_ratio=edge_ratio, prefill=mode)
     work = VideoXLWorkload(
         config=random_model.network.config, compression=compression, dtype=torch.float32, chunks=chunks
     )
@@ -67,6 +71,9 @@ def test_more_of_anything_needs_more() -> None:
     longer = replace(LARGE.compression, frames_per_chunk=20)
     assert required_bytes(replace(LARGE, compression=longer)).working > need.working
     assert required_bytes(LARGE, mask=True).working > need.working
+    single = required_bytes(replace(LARGE, compression=replace(LARGE.compression, prefill="single-pass")))
+    assert (single.memories, single.weights) == (need.memories, need.weights)
+    assert single.working > need.working
 
 
 def test_ranks_share_weights_and_memories() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
-from videox2l.config import CompressionConfig, EdgeRatio, Remainder
+from videox2l.config import CompressionConfig, EdgeRatio, PrefillMode, Remainder
 from videox2l.kv import KV, LEVELS, ChunkKV
 from videox2l.models import PrefillState, load_model
 from videox2l.models.video_xl.model import VideoXL
@@ -45,19 +47,23 @@ def check_every_split(model: VideoXL, chunks: Split, compression: CompressionCon
             assert resumed.memory_tokens(level) == prompt.tokens + sum(chunk[level].tokens for chunk in expected)
 
 
+@pytest.mark.parametrize("mode", get_args(PrefillMode))
 @pytest.mark.parametrize("remainder", ["close", "floor"])
 @pytest.mark.parametrize("edge_ratio", ["low", "level", 5])
-def test_every_split_of_a_random_model(random_model: VideoXL, edge_ratio: EdgeRatio, remainder: Remainder) -> None:
-    compression = CompressionConfig(low_ratio=2, high_ratio=8, edge_ratio=edge_ratio, remainder=remainder)
+def test_every_split_of_a_random_model(
+    random_model: VideoXL, edge_ratio: EdgeRatio, remainder: Remainder, mode: PrefillMode
+) -> None:
+    compression = CompressionConfig(2, 8, edge_ratio=edge_ratio, remainder=remainder, prefill=mode)
     tokens_TN = torch.randn(5 * 20 + 7, 32, generator=torch.Generator().manual_seed(0))
     check_every_split(random_model, tokens_TN.split(20), compression)
 
 
+@pytest.mark.parametrize("mode", get_args(PrefillMode))
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_every_split_of_the_bundled_model(dtype: str) -> None:
+def test_every_split_of_the_bundled_model(dtype: str, mode: PrefillMode) -> None:
     model = load_model(device="cpu", dtype=dtype)
     assert isinstance(model, VideoXL)
-    compression = model.default_compression
+    compression = replace(model.default_compression, prefill=mode)
     frame = model.frame_format
     frames = torch.randint(
         256,

@@ -16,6 +16,7 @@ from videox2l.models.video_xl.prefill import append_together
 from videox2l.models.video_xl.vst import plan_pass, vst_layout
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8)
+SINGLE = replace(COMPRESSION, prefill="single-pass")
 
 # float32, values up to ~10 with these random weights
 ROUNDING = 2e-4
@@ -41,6 +42,7 @@ CASES = {
     "alike": ([[20] * 3] * 3, [COMPRESSION] * 3),
     "other lengths, and other ends": ([[20, 20, 7], [12, 20], [20]], [COMPRESSION] * 3),
     "other compressions": ([[20] * 3] * 2, [COMPRESSION, CompressionConfig(4, 16, edge_ratio="level")]),
+    "a single pass beside two": ([[20] * 3] * 3, [SINGLE, COMPRESSION, replace(SINGLE, edge_ratio="level")]),
     "no summary at all": ([[20, 3, 20], [20, 3, 20]], [replace(COMPRESSION, remainder="floor")] * 2),
 }
 

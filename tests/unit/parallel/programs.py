@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from tests.archives import COMPRESSION, random_chunks
 from videox2l.answering import Answer
 from videox2l.answering.decode import generate
-from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
+from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
 from videox2l.errors import TruncatedVideoError
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, ChunkKV, MixedKV, mix
@@ -35,6 +35,7 @@ from videox2l.selection.select import SCORERS
 from videox2l.store import Archive
 from videox2l.video import DecodedChunk
 
+SINGLE_PASS = dataclasses.replace(COMPRESSION, prefill="single-pass")
 CHUNKS = 4
 QUESTION = "What happens?"
 
@@ -69,9 +70,13 @@ def prefill(ranks: Ranks, checkpoint: Path, dtype: str = "float32") -> tuple[KV,
     return prefill_with(share(checkpoint, ranks, dtype))
 
 
-def prefill_with(model: KVCompressibleModel) -> tuple[KV, list[ChunkKV]]:
+def prefill_in_one_pass(ranks: Ranks, checkpoint: Path) -> tuple[KV, list[ChunkKV]]:
+    return prefill_with(share(checkpoint, ranks), SINGLE_PASS)
+
+
+def prefill_with(model: KVCompressibleModel, compression: CompressionConfig = COMPRESSION) -> tuple[KV, list[ChunkKV]]:
     """Both levels of a random video, vision tower included."""
-    running = model.start_prefill(COMPRESSION)
+    running = model.start_prefill(compression)
     kvs = []
     for item in random_chunks(model, CHUNKS):
         tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))

@@ -73,6 +73,14 @@ def test_kvs_of_both_levels(whole: tuple[KV, list[ChunkKV]], sharded: tuple[KV, 
             assert_close(ours[level], plain[level])
 
 
+def test_kvs_of_a_single_pass(two_ranks: RankProcesses, checkpoint: Path, model: VideoXL) -> None:
+    expected = programs.prefill_with(model, programs.SINGLE_PASS)
+    found = joined(two_ranks.run(programs.prefill_in_one_pass, checkpoint))
+    for ours, plain in zip(found[1], expected[1], strict=True):
+        for level in LEVELS:
+            assert_close(ours[level], plain[level])
+
+
 @pytest.mark.parametrize("made_by", ["one", "two"])
 @pytest.mark.parametrize("answered_by", ["one", "two"])
 def test_logits_and_greedy_tokens(two_ranks, checkpoint, model, whole, sharded, made_by: str, answered_by: str) -> None:

@@ -90,6 +90,7 @@ def test_equals_one_ingest_of_the_whole(
     [
         {"compression": dataclasses.replace(COMPRESSION, edge_ratio="level")},
         {"compression": dataclasses.replace(COMPRESSION, edge_ratio=4, remainder="floor")},
+        {"compression": dataclasses.replace(COMPRESSION, prefill="single-pass")},
         {"codecs": {"low": "squeeze", "high": "raw"}},
         {"sampling": SamplingConfig(fps=3)},
     ],

@@ -11,10 +11,10 @@ import pytest
 from tests.unit.prefill.recordings import COMPRESSION, SAMPLING, content, record
 from tests.unit.video.clips import regular
 from videox2l.config import SamplingConfig
-from videox2l.errors import ConfigError, InsufficientMemoryError
+from videox2l.errors import ConfigError, FingerprintMismatchError, InsufficientMemoryError
 from videox2l.models import KVCompressibleModel
 from videox2l.models.memory import USABLE, required_bytes
-from videox2l.prefill import ingest_video
+from videox2l.prefill import index_spec, ingest_video
 from videox2l.prefill.ingest import wall_clock
 from videox2l.store import Archive
 from videox2l.video import decode_chunks, plan_video, thumbnail
@@ -67,6 +67,25 @@ def test_again_skips_and_replace_does_not(random_model: KVCompressibleModel, tmp
     [video] = archive.videos()
     [row] = video.indexes
     assert row.recorded_at == "2026-05-01T09:00:00+00:00"
+
+
+def test_exact_and_single_pass_kvs_are_never_taken_for_each_other(
+    random_model: KVCompressibleModel, tmp_path: Path
+) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    clip = record(tmp_path / "clip.ts", regular(25))
+    single = dataclasses.replace(COMPRESSION, prefill="single-pass")
+    identity, exact = ingest_video(random_model, archive, clip, sampling=SAMPLING, compression=COMPRESSION)
+    spec = index_spec(random_model, SAMPLING, single)
+    with pytest.raises(FingerprintMismatchError, match="single-pass"):
+        archive.open_index(identity.video_id, spec=spec)
+    _, other = ingest_video(random_model, archive, clip, sampling=SAMPLING, compression=single)
+    assert exact is not None
+    assert other is not None
+    assert other.spec.compression["prefill"] == "single-pass"
+    assert archive.open_index(identity.video_id, spec=spec).manifest.index_fp == other.index_fp != exact.index_fp
+    with pytest.raises(FingerprintMismatchError, match="2 indexes"):
+        archive.open_index(identity.video_id)
 
 
 def test_thumbnails_change_nothing_else(random_model: KVCompressibleModel, tmp_path: Path) -> None:

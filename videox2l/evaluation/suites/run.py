@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from videox2l.config import CompressionConfig, EdgeRatio, SelectionConfig
+from videox2l.config import CompressionConfig, EdgeRatio, PrefillMode, SelectionConfig
 from videox2l.evaluation.suites import methods
 from videox2l.evaluation.suites.clips import PrefilledClip, prefill_clips, tokens_of
 from videox2l.evaluation.suites.footage import FIRST_SEED, Footage
@@ -37,12 +37,13 @@ class Plan:
     low_ratio: int = 2
     high_ratio: int = 32
     edge: EdgeRatio = "level"
+    prefill: PrefillMode = "exact"
     seed: int = 0
 
     @property
     def compression(self) -> CompressionConfig:
         """One scene is one chunk."""
-        return CompressionConfig(self.low_ratio, self.high_ratio, SECONDS_PER_SCENE, self.edge)
+        return CompressionConfig(self.low_ratio, self.high_ratio, SECONDS_PER_SCENE, self.edge, prefill=self.prefill)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from videox2l.kv import LEVELS
 from videox2l.models.memory import Workload
-from videox2l.models.plain.prefill import kept_tokens
+from videox2l.models.plain.prefill import check_compression, kept_tokens
 
 # Chat templates in front of a video are shorter than this.
 _PROMPT_TOKENS = 64
@@ -25,6 +25,9 @@ class PlainWorkload(Workload):
     weights: int
     tokens_per_frame: int
     window: int
+
+    def __post_init__(self) -> None:
+        check_compression(self.compression)
 
     def weight_bytes(self) -> int:
         return self.weights * self.dtype.itemsize

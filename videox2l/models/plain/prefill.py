@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from videox2l.config import CompressionConfig
-from videox2l.errors import ModelError
+from videox2l.errors import ConfigError, ModelError
 from videox2l.kv import KV, LEVELS, ChunkKV, Level, concatenate, mix
 from videox2l.models.cache import to_cache
 from videox2l.models.plain.capture import Caught
@@ -29,8 +29,10 @@ class PlainPrefill:
     def __init__(self, model: PlainModel, compression: CompressionConfig, resume: PrefillState | None = None) -> None:
         """Run the prompt; with ``resume``, go on behind the chunks it holds.
 
+        :raises ConfigError: the compression is for Video-XL.
         :raises ModelError: the settings have a window of dense chunks, of which an archive knows nothing.
         """
+        check_compression(compression)
         self._model, self.compression = model, compression
         self._dense_window = model.settings.window if compression.low_ratio > 1 else 0
         if resume is not None and self._dense_window:
@@ -119,6 +121,15 @@ class PlainPrefill:
                 use_cache=cache is not None,
             )
         return caught
+
+
+def check_compression(compression: CompressionConfig) -> None:
+    """:raises ConfigError: it asks for what only Video-XL has a choice of."""
+    if compression.prefill != "exact":
+        raise ConfigError(
+            f"{compression.prefill} prefill is for Video-XL: a stock model makes both levels in one pass over its "
+            "language model anyway, so leave the setting out"
+        )
 
 
 def kept_tokens(tokens: int, ratio: int, remainder: str) -> int:

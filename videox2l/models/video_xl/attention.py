@@ -69,6 +69,11 @@ def window_mask(window: int, memory: int, device: torch.device) -> WindowMask:
     return torch.ones(window, memory + window, dtype=torch.bool, device=device).tril(memory)
 
 
+def rows_mask(rows: torch.Tensor, window: int, memory: int) -> torch.Tensor:
+    """:func:`window_mask` for some ``rows`` of the window only; boolean [rows, memory + window] on any device."""
+    return torch.arange(memory + window, device=rows.device) <= memory + rows[:, None]
+
+
 def attend(
     attention: Qwen2Attention,
     queries_BQTD: torch.Tensor,
@@ -87,9 +92,21 @@ def attend(
             attention, queries_BQTD, keys_BHTD, values_BHTD, None, scaling=attention.scaling, is_causal=True
         )
         return out_BTQD.flatten(2)
-    if isinstance(mask, CausalBias) and queries_BQTD.dtype == torch.float32:
-        # Flash kernels are for half precision, and the memory-efficient one wants as many KV heads as query heads;
-        # left alone SDPA would write down all scores: Q * window * (memory + window) numbers.
+    return attend_masked(attention, queries_BQTD, keys_BHTD, values_BHTD, mask)
+
+
+def attend_masked(
+    attention: Qwen2Attention,
+    queries_BQTD: torch.Tensor,
+    keys_BHTD: torch.Tensor,
+    values_BHTD: torch.Tensor,
+    mask: WindowMask,
+) -> torch.Tensor:
+    """:func:`attend` by SDPA, whatever the model's setting: flash-attention knows no mask of any shape."""
+    plain_mask = mask is not None and not isinstance(mask, CausalBias)
+    if (isinstance(mask, CausalBias) and queries_BQTD.dtype == torch.float32) or (plain_mask and queries_BQTD.is_cuda):
+        # Flash kernels are for half precision and know no mask of any shape, and the memory-efficient one wants as many
+        # KV heads as query heads; left alone SDPA would write down all scores: Q * rows * (memory + window) numbers.
         groups = queries_BQTD.shape[1] // keys_BHTD.shape[1]
         keys_BHTD, values_BHTD = (kv.repeat_interleave(groups, dim=1) for kv in (keys_BHTD, values_BHTD))
     out_BQTD = F.scaled_dot_product_attention(

@@ -15,7 +15,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2Attention, Qwen2Model
 
 from videox2l.kv import KV
 from videox2l.kv.rope import RopeTables, rotate
-from videox2l.models.video_xl.attention import attend, window_mask
+from videox2l.models.video_xl.attention import attend, attend_masked, rows_mask, window_mask
 from videox2l.models.video_xl.vst import VSTLayout, VSTProjection, VSTs
 
 
@@ -56,11 +56,16 @@ class Memory:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows ``[T, N]`` behind a memory, on the model's device; ``layout`` says which of them are raw and which VSTs."""
+    """Rows ``[T, N]`` behind a memory, on the model's device; ``layout`` says which of them are raw and which VSTs.
+
+    With ``raw_from``, the number of an earlier window over the same raw tokens in the same forward, only the VSTs are
+    rows here: of that window they read the raw tokens' keys and values, turned to their places in this ``layout``.
+    """
 
     memory: Memory
     rows_TN: torch.Tensor
     layout: VSTLayout
+    raw_from: int | None = None
 
 
 @torch.inference_mode()
@@ -71,7 +76,9 @@ def forward(model: Qwen2Model, vsts: VSTs | None, windows: Sequence[Window]) -> 
     project: nothing reads what its attention would produce, as no logits are wanted.
     """
     starts = accumulate((len(window.rows_TN) for window in windows), initial=0)
-    running = [_Running(model, window, start) for window, start in zip(windows, starts, strict=False)]
+    running: list[_Running] = []
+    for window, start in zip(windows, starts, strict=False):
+        running.append(_Running(model, window, start, None if window.raw_from is None else running[window.raw_from]))
     layout = _join(running)
     hidden_BTN = _cat([window.rows_TN for window in windows], dim=0)[None]
     for index, layer in enumerate(model.layers):
@@ -89,19 +96,34 @@ def forward(model: Qwen2Model, vsts: VSTs | None, windows: Sequence[Window]) -> 
 
 
 class _Running:
-    """One window in a forward, whose rows begin at ``start`` of all rows; collects the KVs that are kept of it."""
+    """One window in a forward, whose rows begin at ``start`` of all rows; collects the KVs that are kept of it.
 
-    def __init__(self, model: Qwen2Model, window: Window, start: int) -> None:
-        length, self.memory = len(window.rows_TN), window.memory
+    ``trunk``: the window that its raw tokens are taken from, where they are not among its own rows.
+    """
+
+    def __init__(self, model: Qwen2Model, window: Window, start: int, trunk: _Running | None) -> None:
+        length, count, self.memory = window.layout.length, len(window.rows_TN), window.memory
         self.memory.reserve(length)
         self.start = start
-        self.layout = window.layout
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
-        self._rows = slice(start, start + length)
+        self._rows = slice(start, start + count)
         self._own = slice(self.memory.tokens, self.memory.tokens + length)
-        self._tables = rope_tables(model, self.memory.tokens, length)
-        self._mask = window_mask(length, self.memory.tokens, window.rows_TN.device)
+        self._tables = self._query_tables = rope_tables(model, self.memory.tokens, length)
+        self._read: slice | torch.Tensor = self._rows
+        if trunk is None:
+            self.layout = window.layout
+            self._attend = attend
+            self._mask = window_mask(length, self.memory.tokens, window.rows_TN.device)
+            return
+        raw_rows, vst_rows = window.layout.raw_rows, window.layout.vst_rows
+        self.layout = VSTLayout(raw_rows[:0], torch.arange(count, device=vst_rows.device))
+        self._attend = attend_masked
+        self._mask = rows_mask(vst_rows, length, self.memory.tokens)
+        self._query_tables = self._tables[0][vst_rows], self._tables[1][vst_rows]
+        self._read = torch.empty(length, dtype=torch.long, device=vst_rows.device)
+        self._read[raw_rows] = trunk.start + trunk.layout.raw_rows
+        self._read[vst_rows] = start + self.layout.vst_rows
 
     def keep(self, keys_BHTD: torch.Tensor, values_BHTD: torch.Tensor) -> None:
         """Take this window's VST rows out of a layer's keys (before RoPE) and values."""
@@ -116,13 +138,13 @@ class _Running:
         keys_BHTD: torch.Tensor,
         values_BHTD: torch.Tensor,
     ) -> torch.Tensor:
-        """What this window's rows see, [B, T, Q·D]: all of its memory, and themselves."""
+        """What this window's rows see, [B, T, Q·D]: all of its memory, and of the window what is before them."""
         memory, visible = self.memory, slice(0, self._own.stop)
-        memory.keys_LHTD[layer, :, self._own] = rotate(keys_BHTD[0, :, self._rows], self._tables)
-        memory.values_LHTD[layer, :, self._own] = values_BHTD[0, :, self._rows]
-        return attend(
+        memory.keys_LHTD[layer, :, self._own] = rotate(keys_BHTD[0, :, self._read], self._tables)
+        memory.values_LHTD[layer, :, self._own] = values_BHTD[0, :, self._read]
+        return self._attend(
             attention,
-            rotate(queries_BQTD[:, :, self._rows], self._tables),
+            rotate(queries_BQTD[:, :, self._rows], self._query_tables),
             memory.keys_LHTD[layer, None, :, visible],
             memory.values_LHTD[layer, None, :, visible],
             self._mask,

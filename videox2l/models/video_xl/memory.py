@@ -53,12 +53,18 @@ class VideoXLWorkload(Workload):
         plans = self.plans()
         kv_heads = -(-text.num_key_value_heads // self.ranks)
         token_bytes = 2 * text.num_hidden_layers * kv_heads * _head_dim(text) * size
-        rows = self.raw_tokens + max(plan.most_vsts for plan in plans)
-        capacity = max(plan.capacity for plan in plans)
+        # Of the largest pass. In a single pass the low level's VSTs are rows of the high one's.
+        single = self.compression.prefill == "single-pass"
+        vsts = (sum if single else max)(plan.most_vsts for plan in plans)
+        rows, capacity = self.raw_tokens + vsts, max(plan.capacity for plan in plans)
         # Kept KVs exist twice while layers are stacked, and the chunk's before are still on their way to the host.
         exported = 3 * sum(plan.most_vsts for plan in plans) * token_bytes
         # A boolean mask, and the same in the dtype of the scores, which SDPA makes of it.
         masks = rows * capacity * (1 + size) if mask else 0
+        if single and not mask:
+            # Nor does a GPU do without one for these VSTs, and it repeats a layer's KV heads for all query heads.
+            repeated = 2 * capacity * -(-text.num_attention_heads // self.ranks) * _head_dim(text) * size
+            masks = plans[0].most_vsts * capacity * (1 + size) + repeated
         language = rows * _row_elements(text, self.ranks) * size + masks
         vision = 0 if self.config.vision is None else self._vision_bytes(self.config.vision)
         memories = self.videos * sum(plan.capacity for plan in plans) * token_bytes

@@ -1,8 +1,12 @@
-"""Bi-level prefill: two passes over the language model that share their visual tokens, chunk by chunk.
+"""Bi-level prefill, chunk by chunk: a pass over the language model for each level, or one for both.
 
-Each pass keeps a memory: the prompt's KVs and, of every chunk so far, only its VSTs' (arXiv 2506.21184). Positions are
+Each level keeps a memory: the prompt's KVs and, of every chunk so far, only its VSTs' (arXiv 2506.21184). Positions are
 contiguous over [memory, window], so a memory token's position is fixed the moment it is appended: its key is rotated
 once. What is exported are the keys before rotation.
+
+In a single pass the raw tokens run once, with the high level's VSTs and behind its memory: the high level is that of
+two passes. The low level's VSTs run beside them, behind the low memory and at the places that they have in a pass of
+their own; of the raw tokens they read what the high level's pass makes of them. Nothing reads them but themselves.
 
 All state lives in :class:`VideoXLPrefill`, none in the model: many videos can be in flight on one model.
 """
@@ -47,7 +51,8 @@ class VideoXLPrefill:
         self._chunks = 0
         self._finished = False
         self.after_pass: Callable[[Level], None] = _nothing
-        """Called behind each pass over a chunk: for whoever measures. A GPU may still be computing then."""
+        """Called for each level of a chunk, behind the pass that made it: for whoever measures. A GPU may still be
+        computing then. In a single pass all time is the high level's, for which it is called first."""
         with torch.inference_mode():
             self.prompt: KV = (
                 self._run_prompt(prompt_ids_T.to(weight.device)) if resume is None else self._restore(resume)
@@ -111,6 +116,11 @@ class VideoXLPrefill:
         rows_TN[layout.vst_rows] = embedding_N
         return Window(self._memory[level], rows_TN, layout)
 
+    def _nested(self, level: Level, layout: VSTLayout, trunk: int) -> Window:
+        """The VSTs of ``level`` alone, which read the raw tokens of window number ``trunk``."""
+        embedding_N = self._vsts.embedding(layout.vst_rows.new_zeros(()))
+        return Window(self._memory[level], embedding_N.expand(len(layout.vst_rows), -1), layout, raw_from=trunk)
+
     def _keep(self, level: Level, kv: KV) -> None:
         memory = self._memory[level]
         memory.append(kv.to(device=memory.keys_LHTD.device), rope_tables(self._model, memory.tokens, kv.tokens))
@@ -141,21 +151,27 @@ def append_together(
     ]
     kept: list[dict[Level, KV]] = [{} for _ in prefills]
     for level in LEVELS:
-        running = []
-        for number, prefill in enumerate(prefills):
+        windows: list[Window] = []
+        made: list[tuple[int, Sequence[Level]]] = []  # of each window: whose it is, and the levels that its KVs are
+        for number, (prefill, layout) in enumerate(zip(prefills, layouts, strict=True)):
+            wanted = [one for one in prefill.compression.made_by(level) if one not in kept[number]]
+            if not wanted:
+                continue
+            trunk = len(windows)
+            windows.append(prefill._window(level, visual_tokens[number], layout[level]))
             # Before the first chunk both memories are the prompt: equal layouts then give equal KVs, so run it once.
-            if level == "high" and prefill._chunks == 0 and layouts[number]["low"] is layouts[number]["high"]:
-                kept[number]["high"] = kept[number]["low"]
-            else:
-                running.append(number)
-        windows = [prefills[n]._window(level, visual_tokens[n], layouts[n][level]) for n in running]
+            alike = prefill._chunks == 0 and layout["low"] is layout["high"]
+            made.append((number, LEVELS if alike else (level,)))
+            for nested in () if alike else [one for one in wanted if one != level]:
+                windows.append(prefill._nested(nested, layout[nested], trunk))
+                made.append((number, (nested,)))
         if windows:
-            kept_now = forward(first._model, first._vsts, windows)
-            for number, kv in zip(running, kept_now, strict=True):
-                kept[number][level] = kv
+            for (number, levels), kv in zip(made, forward(first._model, first._vsts, windows), strict=True):
+                kept[number] |= dict.fromkeys(levels, kv)
         for prefill, kvs in zip(prefills, kept, strict=True):
-            prefill._keep(level, kvs[level])
-            prefill.after_pass(level)
+            for done in prefill.compression.made_by(level):
+                prefill._keep(done, kvs[done])
+                prefill.after_pass(done)
     for prefill, is_last in zip(prefills, last, strict=True):
         prefill._chunks += 1
         prefill._finished = is_last

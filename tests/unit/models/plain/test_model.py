@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -65,6 +66,13 @@ def test_resumed_bit_for_bit(plain_checkpoints: dict[str, Path], plain_model: Pl
     windowed = plain(plain_checkpoints["llava_onevision"], "?window=1")
     with pytest.raises(ModelError, match="cannot be resumed"):
         windowed.start_prefill(COMPRESSION, PrefillState(prompt, kvs[:2]))
+
+
+def test_a_single_pass_is_nothing_to_choose(plain_model: PlainModel) -> None:
+    compression = dataclasses.replace(plain_model.default_compression, prefill="single-pass")
+    for refused in (plain_model.start_prefill, lambda choice: plain_model.workload(choice, 1)):
+        with pytest.raises(ConfigError, match="leave the setting out"):
+            refused(compression)
 
 
 def test_settings_belong_to_the_identity(plain_checkpoints: dict[str, Path], plain_model: PlainModel) -> None:
