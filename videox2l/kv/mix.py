@@ -63,8 +63,8 @@ class Mixer:
         self._keys_LHTD = prompt.keys_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._values_LHTD = prompt.values_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
-        self._prompt_tokens = prompt.tokens
-        self._place(slice(0, prompt.tokens), [prompt])
+        self._prompt = prompt
+        self._prompt_placed = False
 
     def place(self, parts: Mapping[int, KV]) -> None:
         """Copy in chunks by their places in the memory. They have as many tokens as were told.
@@ -75,11 +75,16 @@ class Mixer:
         for _, run in itertools.groupby(enumerate(sorted(parts)), key=lambda pair: pair[1] - pair[0]):
             numbers = [number for _, number in run]
             span = slice(self._slices[numbers[0]].start, self._slices[numbers[-1]].stop)
-            self._place(span, [parts[number] for number in numbers])
+            kvs = [parts[number] for number in numbers]
+            if numbers[0] == 0:  # with the prompt before them: a memory in one piece is copied without gaps
+                span, kvs, self._prompt_placed = slice(0, span.stop), [self._prompt, *kvs], True
+            self._place(span, kvs)
 
     def finish(self) -> MixedKV:
         """The memory, once all chunks are in place."""
-        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt_tokens, self._slices)
+        if not self._prompt_placed:
+            self._place(slice(0, self._prompt.tokens), [self._prompt])
+        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt.tokens, self._slices)
 
     def _place(self, span: slice, parts: Sequence[KV]) -> None:
         keys_LHTD, values_LHTD = self._keys_LHTD[:, :, span], self._values_LHTD[:, :, span]

@@ -11,7 +11,7 @@ import torch
 from pipelines.bench.bounds.first_token import AskedVideo, random_video
 from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import Subject
-from pipelines.bench.bounds.timing import Seconds, Work, in_turn
+from pipelines.bench.bounds.timing import Prepare, Seconds, Work, in_turn
 from videox2l.answering import Answer, AnswerEngine, EngineConfig, ResidentVideo
 from videox2l.config import GenerationConfig
 from videox2l.kv import MixedKV
@@ -37,7 +37,11 @@ def _measure(asked: AskedVideo, repeats: int) -> Iterator[Row]:
     buffer = torch.zeros(_READ_BYTES.get(subject.device.type, _READ_BYTES["cpu"]), dtype=torch.uint8).to(subject.device)
     words = buffer.view(torch.int64)
     with AnswerEngine(model, EngineConfig(conversation_bytes=0, mixed_bytes=2 * memory.nbytes)) as engine:
-        ways = [partial(_own, asked, engine, video), partial(_stock, asked, memory), lambda: lambda: words.sum().item()]
+        ways: list[Prepare] = [
+            partial(_own, asked, engine, video),
+            partial(_stock, asked, memory),
+            lambda: lambda: words.sum().item(),
+        ]
         times = in_turn(ways, subject.device, repeats)
     # All weights but the embeddings, of which a token takes one row; tied ones are the last product's, and are read.
     decoder = model.decoder

@@ -100,7 +100,7 @@ class AskedVideo:
 
 
 class random_video:  # noqa: N801 - a context manager
-    """An :class:`AskedVideo` of so many chunks in an archive in ``folder``; nothing that is generated ends an answer."""
+    """An :class:`AskedVideo` of so many chunks in a new archive in ``folder``. No token ends an answer meanwhile."""
 
     def __init__(self, subject: Subject, folder: Path, chunks: int) -> None:
         archive = Archive.open(folder, create=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -55,6 +56,6 @@ def _apart(heights: Sequence[float], least: float = 16) -> list[float]:
     """The same heights, moved up where labels would stand on one another."""
     moved = list(heights)
     order = sorted(range(len(moved)), key=lambda number: -moved[number])
-    for below, above in zip(order, order[1:], strict=False):
+    for below, above in itertools.pairwise(order):
         moved[above] = min(moved[above], moved[below] - least)
     return moved

@@ -68,7 +68,7 @@ def measure(subject: Subject, folder: Path, repeats: int, progress: Callable[[st
         shutil.rmtree(place)
     for level in LEVELS:
         size = sum(chunk.levels[level].length for chunk in reader.manifest.chunks)
-        ways = [lambda level=level: _read(reader, level), lambda level=level: _plain_read(kept, reader, level)]  # type: ignore[misc]
+        ways = [lambda level=level: _read(reader, level), lambda level=level: _plain_read(kept, reader, level)]
         times = in_turn(ways, subject.device, repeats)
         yield _row(chunks, f"read {level} into checked tensors", "plain reads of the same files", times, size)
 
