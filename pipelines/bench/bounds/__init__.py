@@ -2,8 +2,8 @@
 
 One file a part (:mod:`prefill`, :mod:`mix`, :mod:`first_token`, :mod:`decode`, :mod:`store`, :mod:`selection`), each
 with one ``measure``. What a part is held against, its *bound*, is in the row: the stock model's forward over as many
-tokens, one copy of the same bytes, plain reads and writes of them. Part and bound are run in turn, so that other work on
-the machine slows both; their ratio is what counts, and what :mod:`compare` compares.
+tokens, one copy of the same bytes, plain reads and writes of them. Part and bound are run in turn, so that other work
+on the machine slows both; their ratio is what counts, and what :mod:`compare` compares.
 
 Weights, KVs and visual tokens are random, which changes nothing of what is computed. Neither Ray nor a download is
 needed.
