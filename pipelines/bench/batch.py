@@ -17,7 +17,7 @@ import torch
 from rich.table import Table
 
 from pipelines.batch import BatchSettings, batch
-from pipelines.bench.serving.archive import write_videos
+from pipelines.bench.random_archive import write_videos
 from pipelines.ingest.cluster import ray_cluster
 from videox2l.answering import ResidentVideo, ask
 from videox2l.config import GenerationConfig

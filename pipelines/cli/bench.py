@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pipelines.cli import options
 from pipelines.cli.bench_batch import batch
+from pipelines.cli.bench_bounds import all_, decode, first_token, mix, passes, selection, store
 from pipelines.cli.bench_ingest import ingest
 from pipelines.cli.bench_prefill import prefill
 from pipelines.cli.bench_serve import serve
@@ -54,6 +55,9 @@ def codecs(
         console.print()
 
 
+bench.command(name="all")(all_)
+for part in (passes, mix, first_token, decode, store, selection):
+    bench.command()(part)
 bench.command()(storage)
 bench.command()(local)
 bench.command()(prefill)

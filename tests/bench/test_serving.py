@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipelines.bench.serving.archive import write_larger_model, write_videos
+from pipelines.bench.random_archive import write_larger_model, write_videos
 from pipelines.bench.serving.engine import measure_first_token, measure_together
 from pipelines.bench.serving.load import Order, run_load, tokens_per_second
 from pipelines.bench.serving.report import histogram

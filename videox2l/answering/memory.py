@@ -21,6 +21,9 @@ from videox2l.store.byte_cache import ByteCache
 
 T = TypeVar("T")
 
+# Of the last memories of a video so many are looked at for what has not moved; each look takes as long as the video.
+_BASES = 4
+
 MixedCache = ByteCache[Hashable, MixedKV]
 
 
@@ -135,22 +138,23 @@ class _Making:
 
     @torch.inference_mode()
     def _with_low(
-        self, prompt: KV, chosen: Sequence[int], selection: SelectionConfig
+        self, prompt: KV, chosen: Sequence[int], selection: SelectionConfig, *, anew: bool = False
     ) -> tuple[MixedKV, dict[int, str]]:
-        """Low KVs are put in place as they arrive, while others are under way."""
-        arriving = self._video.low(chosen, self._costs, self._deadline(selection))
+        """Low KVs are put in place as they arrive, while others are under way.
+
+        What an earlier memory holds at the same positions is taken from there, unless it is to be made ``anew``.
+        """
+        mixer = Mixer(prompt, self._expected(chosen), self._rope_tables)
+        kept = set() if anew else self._keep(mixer, chosen)
+        arriving = self._video.low(
+            [chunk for chunk in chosen if chunk not in kept], self._costs, self._deadline(selection)
+        )
         found: dict[int, KV] = {}
         missing: dict[int, str] = {}
-        rest = [chunk for chunk in self._chunks if chunk not in set(chosen)]
+        rest = [chunk for chunk in self._chunks if chunk not in kept.union(chosen)]
         high = dict(zip(rest, self._video.high(rest, self._costs), strict=True))
         self._costs.watch.lap("load")
-        entries = self._video.manifest.chunks
-        expected = [
-            stored.tokens if (stored := entries[chunk].levels.get("low" if chunk in chosen else "high")) else 0
-            for chunk in self._chunks
-        ]
         places = {chunk: place for place, chunk in enumerate(self._chunks)}
-        mixer = Mixer(prompt, expected, self._rope_tables)
         mixer.place({places[chunk]: kv for chunk, kv in high.items()})
         self._costs.watch.lap("mix")
         for chunk, kv_or_reason in arriving:
@@ -162,7 +166,12 @@ class _Making:
                 mixer.place({places[chunk]: kv_or_reason})
             self._costs.watch.lap("mix")
         self._costs.watch.lap("fetch_low")
-        detailed = [chunk for chunk in chosen if chunk in found]
+        detailed = [chunk for chunk in chosen if chunk not in missing]
+        if missing and kept:
+            if not detailed:
+                return self._gist(prompt), missing
+            whole, more = self._with_low(prompt, detailed, selection, anew=True)
+            return whole, {**missing, **more}
         if missing:  # what lies behind a missing chunk has other positions
             instead = dict(zip(missing, self._video.high(list(missing), self._costs), strict=True))
             self._costs.watch.lap("load")
@@ -173,6 +182,31 @@ class _Making:
         mixed = self._mixes.get(self.key(detailed), lambda: whole)
         self._costs.watch.lap("mix")
         return mixed, missing
+
+    def _expected(self, chosen: Sequence[int]) -> list[int]:
+        """Tokens of each chunk with ``chosen`` in detail."""
+        detailed, entries = set(chosen), self._video.manifest.chunks
+        stored = (entries[chunk].levels.get("low" if chunk in detailed else "high") for chunk in self._chunks)
+        return [kv.tokens if kv else 0 for kv in stored]
+
+    def _keep(self, mixer: Mixer, chosen: Sequence[int]) -> set[int]:
+        """Take over what one of the last memories of these chunks has in the same place; which chunks these are.
+
+        With as many other chunks in detail as before, that is all but what lies between the first and the last of those
+        that changed.
+        """
+        best: tuple[int, MixedKV, set[int]] | None = None
+        earlier = self._mixes.recent(lambda key: isinstance(key, tuple) and key[:2] == (self._video.key, self._chunks))
+        for key, base in earlier[:_BASES]:
+            changed = set(key[2]).symmetric_difference(chosen)  # type: ignore[index]
+            same = {place for place in mixer.unmoved(base) if self._chunks[place] not in changed}
+            tokens = sum(base.chunk_slices[place].stop - base.chunk_slices[place].start for place in same)
+            if tokens and (best is None or tokens > best[0]):
+                best = tokens, base, same
+        if best is None:
+            return set()
+        mixer.keep(best[1], best[2])
+        return {self._chunks[place] for place in best[2]}
 
     @torch.inference_mode()
     def _gist(self, prompt: KV) -> MixedKV:

@@ -7,7 +7,7 @@ result is an ordinary KV cache at positions 0 … n-1; nothing of the two-level 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,8 +63,8 @@ class Mixer:
         self._keys_LHTD = prompt.keys_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._values_LHTD = prompt.values_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
-        self._prompt_tokens = prompt.tokens
-        self._place(slice(0, prompt.tokens), [prompt])
+        self._prompt = prompt
+        self._prompt_placed = False
 
     def place(self, parts: Mapping[int, KV]) -> None:
         """Copy in chunks by their places in the memory. They have as many tokens as were told.
@@ -72,20 +72,46 @@ class Mixer:
         Those that follow one another are copied and rotated as one: a long video has hundreds of small ones, and each
         operation has its price.
         """
-        for _, run in itertools.groupby(enumerate(sorted(parts)), key=lambda pair: pair[1] - pair[0]):
-            numbers = [number for _, number in run]
-            span = slice(self._slices[numbers[0]].start, self._slices[numbers[-1]].stop)
-            self._place(span, [parts[number] for number in numbers])
+        for first, last in _runs(parts):
+            span = slice(self._slices[first].start, self._slices[last].stop)
+            kvs = [parts[number] for number in range(first, last + 1)]
+            if first == 0:  # with the prompt before them: a memory in one piece is copied without gaps
+                span, kvs, self._prompt_placed = slice(0, span.stop), [self._prompt, *kvs], True
+            self._place(span, kvs)
+
+    def unmoved(self, base: MixedKV) -> set[int]:
+        """Places of chunks that lie in ``base`` where they are to lie here."""
+        return {
+            place for place, (old, new) in enumerate(zip(base.chunk_slices, self._slices, strict=True)) if old == new
+        }
+
+    def keep(self, base: MixedKV, places: Collection[int]) -> None:
+        """Take over chunks that are the same in ``base`` and :meth:`unmoved`: their keys are rotated already."""
+        for first, last in _runs(places):
+            start = 0 if first == 0 else self._slices[first].start
+            span = slice(start, self._slices[last].stop)
+            self._keys_LHTD[:, :, span] = base.keys_LHTD[:, :, span]
+            self._values_LHTD[:, :, span] = base.values_LHTD[:, :, span]
+            self._prompt_placed |= first == 0
 
     def finish(self) -> MixedKV:
         """The memory, once all chunks are in place."""
-        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt_tokens, self._slices)
+        if not self._prompt_placed:
+            self._place(slice(0, self._prompt.tokens), [self._prompt])
+        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt.tokens, self._slices)
 
     def _place(self, span: slice, parts: Sequence[KV]) -> None:
         keys_LHTD, values_LHTD = self._keys_LHTD[:, :, span], self._values_LHTD[:, :, span]
         torch.cat([part.keys_LHTD for part in parts], dim=2, out=keys_LHTD)
         torch.cat([part.values_LHTD for part in parts], dim=2, out=values_LHTD)
         rotate_in_place(keys_LHTD, (self._cos_TD[span], self._sin_TD[span]))
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """First and last of those that follow one another."""
+    for _, run in itertools.groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in run]
+        yield members[0], members[-1]
 
 
 def mix(prompt: KV, chunks: Sequence[KV], rope_tables: Callable[[int, torch.dtype], RopeTables]) -> MixedKV:

@@ -6,6 +6,8 @@ once, when a memory is put together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 RopeTables = tuple[torch.Tensor, torch.Tensor]
@@ -30,3 +32,26 @@ def rotate_in_place(states_LHTD: torch.Tensor, tables: RopeTables) -> None:
         second *= cos_TD[..., half:]
         second += first * sin_TD[..., half:]
         first.copy_(rotated)
+
+
+class KeptTables:
+    """Tables of positions from 0 on, computed once: each memory of a video needs nearly the same ones.
+
+    For rotations whose angles depend on the position alone. Safe to share between threads, at worst two compute the
+    same. What is given out is shared and must not be written to.
+    """
+
+    def __init__(self, make: Callable[[int, torch.dtype], RopeTables]) -> None:
+        """``make(count, dtype)``: tables of positions 0 … count-1."""
+        self._make = make
+        self._kept: dict[torch.dtype, RopeTables] = {}
+
+    def first(self, count: int, dtype: torch.dtype) -> RopeTables:
+        """Of positions 0 … count-1."""
+        kept = self._kept.get(dtype)
+        if kept is None or len(kept[0]) < count:
+            # Half as much again: the next memory is a little longer, and another copy of all would not pay.
+            with torch.inference_mode(False):  # kept for whoever asks next, who may be training
+                kept = self._kept[dtype] = self._make(count + count // 2, dtype)
+        cos_TD, sin_TD = kept
+        return cos_TD[:count], sin_TD[:count]

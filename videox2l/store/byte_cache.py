@@ -71,6 +71,15 @@ class ByteCache(Generic[K, V]):
             self._hits += 1
             return entry.future.result()
 
+    def recent(self, wanted: Callable[[K], bool]) -> list[tuple[K, V]]:
+        """Keys that are ``wanted``, with their values, the one that was used last first. Counts and moves nothing.
+
+        Without those that are being loaded.
+        """
+        with self._lock:
+            entries = [(key, entry.future) for key, entry in reversed(self._entries.items()) if wanted(key)]
+            return [(key, future.result()) for key, future in entries if future.done() and not future.exception()]
+
     def discard(self, key: K) -> None:
         """Forget ``key``, so that it is loaded anew."""
         with self._lock:

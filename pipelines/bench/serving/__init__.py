@@ -1,6 +1,5 @@
 """How fast questions are answered: ``videox2l bench serve``.
 
-* ``archive.py``: videos of random KVs, and a larger model with random weights: neither changes what is computed.
 * ``engine.py``: the engine in this process. ``service.py``: the service over HTTP, asked by ``load.py``, a process of
   its own. ``report.py``: the figures, as tables and as an SVG.
 """

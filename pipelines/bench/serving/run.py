@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.bench.codecs import one_thread
-from pipelines.bench.serving.archive import write_larger_model, write_videos
+from pipelines.bench.random_archive import write_larger_model, write_videos
 from pipelines.bench.serving.engine import ASKERS, Together, measure_first_token, measure_together
 from pipelines.bench.serving.load import Order, run_load
 from pipelines.bench.serving.report import ModelFigures, ServingReport

@@ -6,7 +6,7 @@ from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
 
 from videox2l.kv import KV, Mixer, concatenate, mix, reload
-from videox2l.kv.rope import RopeTables, rotate, rotate_in_place
+from videox2l.kv.rope import KeptTables, RopeTables, rotate, rotate_in_place
 
 ROTARY = Qwen2RotaryEmbedding(Qwen2Config(hidden_size=32, num_attention_heads=4, num_key_value_heads=2))
 
@@ -65,6 +65,21 @@ def test_rotation_in_place_of_a_slice() -> None:
     assert not target[:, :, 6:].any()
 
 
+def test_kept_tables_are_those_that_would_be_made() -> None:
+    made: list[int] = []
+
+    def make(count: int, dtype: torch.dtype) -> RopeTables:
+        made.append(count)
+        return tables(count, dtype)
+
+    kept = KeptTables(make)
+    for dtype in (torch.float32, torch.bfloat16):
+        for count in (100, 7, 140, 151, 0):
+            found, expected = kept.first(count, dtype), tables(count, dtype)
+            assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert made == [150, 226, 150, 226]
+
+
 def test_a_memory_is_the_same_in_whatever_order_its_parts_come() -> None:
     prompt, *parts = [random_kv(tokens, tokens) for tokens in (3, 4, 1, 5, 2, 6)]
     whole = mix(prompt, parts, tables)
@@ -75,3 +90,10 @@ def test_a_memory_is_the_same_in_whatever_order_its_parts_come() -> None:
     assert torch.equal(mixed.keys_LHTD, whole.keys_LHTD)
     assert torch.equal(mixed.values_LHTD, whole.values_LHTD)
     assert mixed.chunk_slices == whole.chunk_slices
+
+
+def test_a_memory_without_chunks_is_the_prompt() -> None:
+    prompt = random_kv(3, 1)
+    mixed = mix(prompt, [], tables)
+    assert torch.equal(mixed.keys_LHTD, rotate(prompt.keys_LHTD, tables(3)))
+    assert torch.equal(mixed.values_LHTD, prompt.values_LHTD)

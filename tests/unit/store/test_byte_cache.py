@@ -107,6 +107,13 @@ def test_what_is_found_is_neither_loaded_nor_waited_for() -> None:
     assert resident.bytes.find("a") == "a"
 
 
+def test_the_recent_ones_by_their_keys() -> None:
+    resident = Cache(Loader(), 40)
+    for key in ("a", "b", "c", "a"):
+        resident.get(key)
+    assert resident.bytes.recent(lambda key: key != "b") == [("a", "a"), ("c", "c")]
+
+
 def test_counts() -> None:
     resident = Cache(Loader(), 20)
     for key in ("a", "b", "a", "c"):

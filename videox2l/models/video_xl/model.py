@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError
 from videox2l.identity import fingerprint, hash_file
 from videox2l.kv import ChunkKV
-from videox2l.kv.rope import RopeTables, rotate
+from videox2l.kv.rope import KeptTables, RopeTables, rotate
 from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
 from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
 from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
@@ -51,6 +52,10 @@ class VideoXL:
         self.geometry = KVGeometry(
             config.text.num_hidden_layers, config.text.num_key_value_heads, attention.head_dim, dtype
         )
+        kind = network.language_model.model.rotary_emb.rope_type
+        # These two stretch all angles with the length of what is rotated, so that no table serves another length.
+        stretching = "dynamic" in kind or kind == "longrope"
+        self._kept_tables = None if stretching else KeptTables(partial(self._make_tables, 0))
 
     @property
     def decoder(self) -> PreTrainedModel:
@@ -80,6 +85,11 @@ class VideoXL:
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
+        if start == 0 and self._kept_tables is not None:
+            return self._kept_tables.first(count, dtype)
+        return self._make_tables(start, count, dtype)
+
+    def _make_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         device = self.network.language_model.device
         positions_BT = torch.arange(start, start + count, device=device)[None]
         like = torch.empty((), dtype=dtype, device=device)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from videox2l.config import SamplingConfig
+from videox2l.config import CompressionConfig, SamplingConfig
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV
 from videox2l.models import KVCompressibleModel
@@ -51,9 +51,15 @@ def write_larger_model(folder: Path) -> Path:
     return folder
 
 
-def write_videos(archive: Archive, model: KVCompressibleModel, videos: int, chunks: int) -> list[str]:
+def write_videos(
+    archive: Archive,
+    model: KVCompressibleModel,
+    videos: int,
+    chunks: int,
+    compression: CompressionConfig | None = None,
+) -> list[str]:
     """Commit ``videos`` of ``chunks`` chunks each, as large as ``model`` would make them; their ids."""
-    compression, geometry = model.default_compression, model.geometry
+    compression, geometry = compression or model.default_compression, model.geometry
     spec = index_spec(model, SamplingConfig(), compression)
     raw_tokens = compression.frames_per_chunk * model.tokens_per_frame
     frames = compression.frames_per_chunk
