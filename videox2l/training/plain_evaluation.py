@@ -26,10 +26,15 @@ from videox2l.training.relevance import calibrate
 from videox2l.video.synthetic import SECONDS_PER_SCENE, ask
 
 _CALIBRATION_SEED = 79
-_HIGH_RATIO = 4
-"""Of the gist that heads are chosen on: behind stronger compression no head finds anything with most compressors."""
-_CALIBRATION_CLIPS = 2  # of each length, for each compressor
-_QUESTIONS = 6
+_COMPRESSIONS = (
+    CompressionConfig(1, 4, SECONDS_PER_SCENE, "level"),
+    CompressionConfig(1, 16, SECONDS_PER_SCENE, "level"),
+    CompressionConfig(1, 8, SECONDS_PER_SCENE),
+    CompressionConfig(2, 16, SECONDS_PER_SCENE),
+)
+"""What heads are chosen on. Chunks of unlike sizes, the ends' here, are as usual as chunks of equal ones."""
+_CALIBRATION_CLIPS = 2  # of each length, for each compressor and compression
+_QUESTIONS = 4
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,15 @@ def calibrated_heads(folder: Path, bank: TokenBank, effort: Effort) -> dict[str,
             for content, visual_CWN in zip(shown, visual_BCWN, strict=True)
         ]
         for model in with_compressors(folder).values():
-            cases += [case for clip in clips for case in _cases(model, clip, rng)]
+            for compression in _COMPRESSIONS:
+                cases += [case for clip in clips for case in _cases(model, clip, compression, rng)]
     return asdict(calibrate(cases))
 
 
 def _cases(
-    model: KVCompressibleModel, clip: ComposedClip, rng: np.random.Generator
+    model: KVCompressibleModel, clip: ComposedClip, compression: CompressionConfig, rng: np.random.Generator
 ) -> list[tuple[torch.Tensor, tuple[slice, ...], int]]:
-    prompt, _, high = levels(model, [clip], CompressionConfig(1, _HIGH_RATIO, SECONDS_PER_SCENE, "level"))
+    prompt, _, high = levels(model, [clip], compression)
     memory = mix(prompt, high[0], lambda count, dtype: model.rope_tables(0, count, dtype))
     config = model.decoder.config
     heads = list(range(config.num_attention_heads))
