@@ -38,6 +38,18 @@ def test_a_run_with_its_report(tmp_path, capsys) -> None:
         assert f"| {row['suite']} | 4 | {row['method']} |" in told
 
 
+def test_the_suites_on_a_stock_model(capsys) -> None:
+    ratios = ["--low-ratio", "1", "--high-ratio", "8", "--scorers", "attention", "--no-timing"]
+    try:
+        main(["eval", "suite", "--model", "tiny-plain", "--scenes", "4", "--clips", "2", *ratios, "--json"])
+    except SystemExit as ended:
+        assert not ended.code
+    rows = json.loads(capsys.readouterr().out)["accuracy"]
+    detail = {row["method"]: row["accuracy"] for row in rows if row["suite"] == "retrieval"}
+    assert min(detail["low only"], detail["bi-level, right chunk"]) >= 0.9
+    assert detail["high only"] <= 0.5
+
+
 def test_compressors_side_by_side(tmp_path, capsys) -> None:
     report = tmp_path / "report"
     arguments = ["--scenes", "4", "--clips", "2", "--compressor", "average,key_norm", "--ratios", "1,16"]
