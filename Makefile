@@ -44,8 +44,9 @@ tour: install  ## run docs/tour.ipynb and the pictured conversation again
 	$(BIN)/python docs/run_tour.py
 	$(BIN)/python docs/draw_chat.py
 
-train-tiny: install  ## train the bundled checkpoint again
+train-tiny: install  ## train the bundled checkpoints again
 	$(BIN)/videox2l train-tiny
+	$(BIN)/videox2l train-tiny --plain
 
 clean:  ## remove the virtual environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "index.md": "README.md",
     "cluster.md": "cluster/README.md",
     "model-card.md": "videox2l/models/tiny/checkpoint/README.md",
+    "model-card-plain.md": "videox2l/models/tiny_plain/checkpoint/README.md",
 }
 
 # A docstring's cross-reference, as Markdown leaves it.

@@ -49,10 +49,10 @@ def suite(
     `videox2l eval suite --scenes 16,64 --clips 8 --report report`
     """
     plan = _plan(
-        scenes=_numbers(scenes),
+        scenes=numbers(scenes, "--scenes"),
         clips=clips,
-        suites=_names(suites),
-        scorers=_names(scorers),
+        suites=words(suites),
+        scorers=words(scorers),
         k=top_k,
         low_ratio=low_ratio,
         high_ratio=high_ratio,
@@ -96,17 +96,22 @@ def _plan(**given: Any) -> Any:
     return Plan(**given)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def words(text: str) -> tuple[str, ...]:
+    """Of a list with commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Of a list with commas, each once and in order.
+
+    :raises ConfigError: it is no such list.
+    """
     try:
-        found = tuple(sorted({int(part) for part in _names(text)}))
+        found = tuple(sorted({int(part) for part in words(text)}))
     except ValueError:
         found = ()
     if not found:
-        raise ConfigError(f"--scenes {text!r}: write numbers with commas between, such as 16,64")
+        raise ConfigError(f"{option} {text!r}: write numbers with commas between, such as 16,64")
     return found
 
 

@@ -132,7 +132,8 @@ Index = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        help="`tiny` (bundled), a checkpoint folder, or a hub id such as `sy1998/Video_XL/VideoXL_weight_8`.",
+        help="`tiny` or `tiny-plain` (bundled), a checkpoint folder, or a hub id such as "
+        "`sy1998/Video_XL/VideoXL_weight_8`.",
         envvar="VIDEOX2L_MODEL",
         show_envvar=True,
     ),

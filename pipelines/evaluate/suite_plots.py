@@ -63,7 +63,8 @@ def heat_map(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], title: str, axes: str
 ) -> str:
     """Shares as coloured cells with their numbers; ``None`` leaves a cell empty. ``axes`` says what they are."""
-    left, top, cell_width, cell_height = 112, 44, 60, 28
+    left = max(112, 14 + 7 * max(map(len, rows), default=0))
+    top, cell_width, cell_height = 44, 60, 28
     width, height = left + cell_width * len(columns) + 8, top + cell_height * len(rows) + 30
     parts = [_text(8, 16, title, "title")]
     parts += [_text(left + (n + 0.5) * cell_width, top - 8, name, anchor="middle") for n, name in enumerate(columns)]

@@ -21,7 +21,11 @@ from videox2l.models.protocol import KVCompressibleModel
 TINY = "tiny"
 """The bundled checkpoint: toy size, trained on synthetic clips, needs no download."""
 
+TINY_PLAIN = "tiny-plain"
+"""Its plain sibling, also bundled: the same world, a stock model of transformers without VSTs."""
+
 TINY_FOLDER = Path(__file__).parent / "tiny" / "checkpoint"
+_BUNDLED = {TINY: TINY_FOLDER, TINY_PLAIN: Path(__file__).parent / "tiny_plain" / "checkpoint"}
 
 
 class Load(Protocol):
@@ -81,8 +85,8 @@ def load_model(
 ) -> KVCompressibleModel:
     """Load a model for inference.
 
-    ``name`` is ``tiny``, a checkpoint folder, or a hub id ``owner/model``, optionally with a subfolder
-    (``sy1998/Video_XL/VideoXL_weight_8``). Stock models take settings behind a ``?``
+    ``name`` is ``tiny`` or ``tiny-plain``, a checkpoint folder, or a hub id ``owner/model``, optionally with a
+    subfolder (``sy1998/Video_XL/VideoXL_weight_8``). Stock models take settings behind a ``?``
     (:class:`~videox2l.models.plain.settings.PlainSettings`). ``device`` defaults to a GPU if there is one; ``dtype``
     to bfloat16 there and float32 on a CPU. ``attention`` is one of
     :data:`~videox2l.models.video_xl.attention.ATTENTION`. Raises
@@ -161,8 +165,8 @@ def _why_not(config: dict[str, Any]) -> str:
 def find_checkpoint(name: str) -> Path:
     """The local folder of a model, downloaded from the hub where ``name`` is a hub id."""
     name = name.partition("?")[0]  # settings of the plain backend
-    if name == TINY:
-        return TINY_FOLDER
+    if name in _BUNDLED:
+        return _BUNDLED[name]
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -170,7 +174,8 @@ def find_checkpoint(name: str) -> Path:
     repository, _, subfolder = rest.partition("/")
     if not owner or not repository or name.startswith((".", "/", "~")):
         raise UnknownModelError(
-            f"no model {name!r}: give {TINY!r} (bundled), an existing checkpoint folder, or a hub id owner/model"
+            f"no model {name!r}: give {TINY!r} or {TINY_PLAIN!r} (bundled), an existing checkpoint folder, or a hub id "
+            "owner/model"
         )
     prefix = f"{subfolder}/" if subfolder else ""
     try:

@@ -44,7 +44,8 @@ class Stage:
     ``scenes``: clip lengths, drawn uniformly. ``modes``: weights. ``ratios``: which of the uniform ratios are drawn.
     ``hard_share``: of the absent keys asked for, how many share colour and shape with the clip. ``leave_at``: running
     share of right digits, in the stage's easiest mode, that ends the stage early. ``gist``: questions other than codes.
-    ``order``: whether heads are told where the answers to questions of order lie.
+    ``order``: whether heads are told where the answers to questions of order lie. ``longest_full``: scenes of the
+    longest clip that is seen uncompressed.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Stage:
     hard_share: float = 0.3
     gist: KindMix = field(default_factory=lambda: FIND_SCENES)
     order: bool = False
+    longest_full: int = 16
 
 
 STAGES: tuple[Stage, ...] = (
@@ -75,6 +77,20 @@ STAGES: tuple[Stage, ...] = (
 )
 FIRST_VST_STAGE = 2
 """Entering this stage copies the ordinary q/k/v projections into the VSTs'."""
+
+PLAIN_STAGES: tuple[Stage, ...] = (
+    Stage(
+        "uncompressed",
+        (2, 4, 8, 16, 32, 32, 64),
+        {"full": 1.0},
+        end=1.0,
+        hard_share=0.6,
+        gist=ORDER_SCENES,
+        order=True,
+        longest_full=64,
+    ),
+)
+"""For the plain sibling, which starts from the trained model: it reads up to 16 scenes uncompressed by then."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +119,8 @@ def plan_step(stage: Stage, rng: np.random.Generator) -> StepPlan:
     mode: Mode = _draw(stage.modes, rng)
     clips, questions = sizes(scenes)
     if mode == "full":
-        # Full attention is quadratic in the clip's length, and serves as a yardstick only.
-        scenes = min(scenes, 16)
+        # Quadratic in the clip's length; for the model with VSTs it is a yardstick only.
+        scenes = min(scenes, stage.longest_full)
         clips, questions = sizes(scenes)
         return StepPlan("full", clips, scenes, questions, None, None, None)
     code_scenes: tuple[int, ...] | None = None

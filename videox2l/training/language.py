@@ -26,7 +26,7 @@ from videox2l.training.vision import class_vectors
 from videox2l.video.synthetic import SECONDS_PER_SCENE
 from videox2l.video.synthetic_frames import COLOURS, SHAPES
 
-_LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 1.5e-3
 _BETAS = (0.9, 0.98)
 _WEIGHT_DECAY = 0.01
 _WARMUP_STEPS = 60
@@ -121,7 +121,10 @@ class LanguageTrainer:
         seed: int,
         folder: Path,
         stages: tuple[Stage, ...] = STAGES,
+        rate: float = LEARNING_RATE,
+        fresh: bool = True,
     ) -> None:
+        """``fresh``: from starting weights, not from those that ``network`` has. ``rate``: the highest."""
         self.network, self.bank, self.steps, self.folder, self.stages = network, bank, steps, folder, stages
         self.encoder = QuestionEncoder(tokenizer)
         self.pointing = Pointing(network, tokenizer)
@@ -129,14 +132,14 @@ class LanguageTrainer:
         self.rng = np.random.default_rng([seed, 3])
         self.progress = Progress()
         self.running: dict[str, float] = {}
-        initialise(network, seed)
-        name_what_is_seen(network, tokenizer)
+        self._highest_rate = rate
+        if fresh:
+            initialise(network, seed)
+            name_what_is_seen(network, tokenizer)
         network.vision_tower.requires_grad_(False)
         network.projector.requires_grad_(False)
         parameters = [*network.language_model.parameters(), *network.vst.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=_LEARNING_RATE, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=True
-        )
+        self.optimizer = torch.optim.AdamW(parameters, lr=rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=True)
         self._resume()
 
     def train(
@@ -254,7 +257,7 @@ class LanguageTrainer:
     def _rate(self) -> float:
         warm = min(1.0, (self.progress.step + 1) / _WARMUP_STEPS)
         cooled = max(0.0, (self.used - _CONSTANT_SHARE) / (1 - _CONSTANT_SHARE))
-        return _LEARNING_RATE * warm * (_FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * cooled)))
+        return self._highest_rate * warm * (_FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * cooled)))
 
     def save(self) -> None:
         """Write the state file; a crash while writing leaves the previous one."""

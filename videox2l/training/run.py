@@ -94,7 +94,7 @@ def train_tiny(
     training = load_or_render_bank(work, renderings=setting.renderings, held_out=False, keys=setting.keys)
     held_out = load_or_render_bank(work, renderings=setting.held_out_renderings, held_out=True, keys=setting.keys)
     vision_accuracy = _vision_stage(network, training, held_out, setting, seed, work, report)
-    bank = _token_bank(network, training, work / "tokens-training.safetensors")
+    bank = token_bank(network, training, work / "tokens-training.safetensors")
     trainer = LanguageTrainer(network, tokenizer, bank, steps=steps, seed=seed, folder=work, stages=setting.stages)
     log = TrainingLog(work / "training-log.jsonl", report)
 
@@ -106,7 +106,7 @@ def train_tiny(
     trainer.train(on_step)
     round_to_half(network)
     report("evaluation on held-out clips")
-    unseen = _token_bank(network, held_out, work / "tokens-held-out.safetensors")
+    unseen = token_bank(network, held_out, work / "tokens-held-out.safetensors")
     results = evaluate(network, tokenizer, bank, unseen, setting.effort, report=report)
     results["vision"] = vision_accuracy
     results["training"] = {
@@ -225,7 +225,7 @@ def _vision_stage(
     return accuracy
 
 
-def _token_bank(network: VideoXLNetwork, bank: FrameBank, path: Path) -> TokenBank:
+def token_bank(network: VideoXLNetwork, bank: FrameBank, path: Path) -> TokenBank:
     """The bank's visual tokens, encoded once."""
     if not path.exists():
         save_file({"tokens": encode_bank(network, bank).contiguous()}, path)

@@ -62,10 +62,10 @@ def prefill_clips(
     """Compress clips of equal length at both levels, and evenly at a ratio that reads as much as ``k`` chunks do."""
     for start in range(0, len(clips), _SIDE_BY_SIDE):
         group = clips[start : start + _SIDE_BY_SIDE]
-        prompt, low, high = _levels(model, group, compression)
+        prompt, low, high = levels(model, group, compression)
         budget = tokens_of(high[0]) + k * max(kv.tokens for kv in low[0])
         ratio = even_ratio(len(group[0].takes[0].visual_TN), len(high[0]), budget)
-        _, even, _ = _levels(model, group, CompressionConfig(ratio, ratio, SECONDS_PER_SCENE, "level"))
+        _, even, _ = levels(model, group, CompressionConfig(ratio, ratio, SECONDS_PER_SCENE, "level"))
         for index, clip in enumerate(group):
             yield PrefilledClip(model, clip.content, prompt, low[index], high[index], even[index], budget)
 
@@ -79,7 +79,7 @@ def even_ratio(raw_tokens: int, chunks: int, budget: int) -> int:
     return max(fitting, default=min(EVEN_RATIOS))
 
 
-def _levels(
+def levels(
     model: KVCompressibleModel, clips: Sequence[ComposedClip], compression: CompressionConfig
 ) -> tuple[KV, list[list[KV]], list[list[KV]]]:
     """The prompt, and low and high KVs: one list a clip, one KV a chunk."""

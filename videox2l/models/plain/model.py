@@ -171,8 +171,14 @@ def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> Model
     return ModelIdentity(fingerprint(document), document)
 
 
-# How answers are sampled, and what calibration has measured, change no KVs.
-_NOT_IDENTITY = ("generation_config.json", "relevance.json", "model.safetensors.index.json")
+# How answers are sampled, and what was measured, change no KVs.
+_NOT_IDENTITY = (
+    "generation_config.json",
+    "relevance.json",
+    "model.safetensors.index.json",
+    "evaluation.json",
+    "training_log.json",
+)
 
 
 def _workload(
