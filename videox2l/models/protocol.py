@@ -58,6 +58,19 @@ class PrefillState:
     chunks: Iterable[ChunkKV]
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """When a whole video's sampled frames are shown, in seconds after its first frame, and how long it lasts."""
+
+    times_s: tuple[float, ...]
+    duration_s: float
+
+    @classmethod
+    def steady(cls, frames: int, fps: float = 1.0) -> Timeline:
+        """Of so many frames at equal distances."""
+        return cls(tuple(number / fps for number in range(frames)), frames / fps)
+
+
 class Prefill(Protocol):
     """The running prefill of one video; holds all of its state."""
 
@@ -102,8 +115,12 @@ class KVCompressibleModel(Protocol):
     def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
         """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> Prefill:
+    def start_prefill(
+        self, compression: CompressionConfig, resume: PrefillState | None = None, timeline: Timeline | None = None
+    ) -> Prefill:
         """Begin a video: runs the prompt in front of it. With ``resume``, go on behind the chunks that it holds.
+
+        ``timeline`` is the whole video's, for models that are told when frames are shown; others need none.
 
         On the same machine the chunks that follow come out bit for bit as if all had been prefilled in one go.
         """

@@ -65,7 +65,7 @@ def causal_decoder(network: Any) -> PreTrainedModel:
 
     :raises ModelError: its attention or positions are of a kind whose KVs cannot be moved.
     """
-    language_model = network.model.language_model
+    language_model = getattr(network.model, "language_model", None) or network.model.text_model
     config = language_model.config
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") in _UNSTEADY_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:

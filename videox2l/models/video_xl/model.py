@@ -15,7 +15,7 @@ from videox2l.errors import CheckpointError
 from videox2l.identity import fingerprint, hash_file
 from videox2l.kv import ChunkKV
 from videox2l.kv.rope import RopeTables, rotate
-from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
+from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState, Timeline
 from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
 from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
 from videox2l.models.video_xl.memory import VideoXLWorkload
@@ -62,7 +62,12 @@ class VideoXL:
         """``[F, H, W, 3]`` uint8 RGB frames → ``[F * tokens_per_frame, hidden]`` visual tokens."""
         return self.network.visual_tokens(frames_FHWC)
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> VideoXLPrefill:
+    def start_prefill(
+        self,
+        compression: CompressionConfig,
+        resume: PrefillState | None = None,
+        timeline: Timeline | None = None,  # noqa: ARG002 (it is told no times)
+    ) -> VideoXLPrefill:
         """Begin a video: runs the chat prompt in front of it. With ``resume``, go on behind the chunks it holds."""
         prompt_T = torch.tensor(prefix_ids(self.tokenizer))
         return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression, resume)
