@@ -99,6 +99,8 @@ class KVCompressibleModel(Protocol):
     geometry: KVGeometry
     frame_format: FrameFormat
     tokens_per_frame: int
+    dense_tokens_per_frame: int
+    """With the text that the model has around a frame, at most."""
     context_length: int
     """Positions the model was made for. Beyond it quality is unknown; questions refuse, prefill warns."""
     default_compression: CompressionConfig
@@ -114,6 +116,14 @@ class KVCompressibleModel(Protocol):
 
     def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
         """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
+
+    def dense_rows(
+        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None = None, *, last: bool
+    ) -> torch.Tensor:
+        """All that the uncompressed model sees of a chunk, ``[X, hidden]``: text around its frames included.
+
+        ``first`` is the number of its first frame in the video; ``last`` marks the video's last chunk.
+        """
 
     def start_prefill(
         self, compression: CompressionConfig, resume: PrefillState | None = None, timeline: Timeline | None = None

@@ -84,9 +84,7 @@ def prefill_over_ranks(
         # What it raises, to stop, must stop all.
         ranks.lead(lambda: None if progress is None else progress(done, total))
 
-    return prefill_chunks(
-        model, compression, chunks, total, joining, tell, state, thumbnails and ranks.leads, timeline
-    )
+    return prefill_chunks(model, compression, chunks, total, joining, tell, state, thumbnails and ranks.leads, timeline)
 
 
 def share_state(ranks: Ranks, state: PrefillState | None) -> PrefillState | None:

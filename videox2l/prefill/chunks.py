@@ -129,7 +129,7 @@ def prefill_chunks(
     if writer.chunks == total:  # the last one was compressed as such, so no prefill could go on from there
         return PrefillReport(0, 0, dict.fromkeys(LEVELS, 0))
     prefill = model.start_prefill(compression, resume, timeline)
-    prefill.expect(total, compression.frames_per_chunk * model.tokens_per_frame)
+    prefill.expect(total, compression.frames_per_chunk * model.dense_tokens_per_frame)
     if resume is None:
         writer.put_prompt(prefill.prompt)
     kept, frames, store_s = writer.chunks, 0, 0.0

@@ -20,10 +20,12 @@ from videox2l.models.plain.interleaved import FrameText
 from videox2l.models.plain.memory import VISION_BATCH_FRAMES, PlainWorkload
 from videox2l.models.plain.network import (
     causal_decoder,
+    find_language_model,
     load_config,
     load_network,
     stop_ids,
 )
+from videox2l.models.plain.placement import check_map, compile_layers
 from videox2l.models.plain.prefill import PlainPrefill
 from videox2l.models.plain.processing import load_processing, load_tokenizer
 from videox2l.models.plain.prompt import ChatFormat
@@ -61,6 +63,7 @@ class PlainModel:
         self.geometry = KVGeometry(text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype)
         blank = torch.zeros(1, self.frame_format.height, self.frame_format.width, 3, dtype=torch.uint8)
         self.tokens_per_frame = len(self.encode_frames(blank))
+        self.dense_tokens_per_frame = self.tokens_per_frame + _text_per_frame(self.frame_text, self.chat)
         behind = self._family.behind(network)
         weight = self._decoder.get_input_embeddings().weight
         self.rows_behind: torch.Tensor = weight[:0] if behind is None else behind.to(weight)
@@ -76,14 +79,46 @@ class PlainModel:
         """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
         parts = []
         for batch_FHWC in frames_FHWC.split(VISION_BATCH_FRAMES):
-            pixels_FCHW = self.processing.pixels(batch_FHWC.to(self.network.device)).to(self.network.dtype)
+            pixels_FCHW = self.processing.pixels(batch_FHWC.to(self._decoder.device)).to(self.network.dtype)
             parts.append(self._family.frames(self.network, pixels_FCHW))
-        return torch.cat(parts)
+        return torch.cat(parts).to(self._decoder.device)
 
     def prompt_ids(self, timeline: Timeline | None) -> list[int]:
         """Token ids in front of a video's first visual token."""
         opening = "" if self.frame_text is None or timeline is None else self.frame_text.opening(timeline)
         return self.chat.prefix_ids(opening)
+
+    def embedded(self, ids: list[int]) -> torch.Tensor:
+        """``[T, hidden]``."""
+        rows_TN: torch.Tensor = self._decoder.get_input_embeddings()(torch.tensor(ids, device=self._decoder.device))
+        return rows_TN
+
+    def laid_out(
+        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None, *, last: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A chunk's rows ``[X, hidden]``, with what stands between and behind its frames, and which are visual ``[X]``.
+
+        ``first`` is the number of its first frame in the video.
+        """
+        parts: list[tuple[torch.Tensor, bool]] = []
+        for number, frame_PN in enumerate(visual_tokens_TN.split(self.tokens_per_frame), start=first):
+            if self.frame_text is not None and timeline is not None and number > 0:
+                between = self.chat.frame_ids(self.frame_text.between(number, timeline))
+                parts.append((self.embedded(between), False))
+            parts.append((frame_PN, True))
+        if last:
+            parts.append((self.rows_behind, False))
+        visual = [is_visual for rows_TN, is_visual in parts for _ in rows_TN]
+        rows_XN = torch.cat([rows_TN.to(visual_tokens_TN) for rows_TN, _ in parts])
+        return rows_XN, torch.tensor(visual, device=visual_tokens_TN.device)
+
+    @torch.inference_mode()
+    def dense_rows(
+        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None = None, *, last: bool
+    ) -> torch.Tensor:
+        """All rows of a chunk, ``[X, hidden]``; ``first`` is the number of its first frame in the video."""
+        timeline = None if self.frame_text is None else self.frame_text.check(timeline)
+        return self.laid_out(visual_tokens_TN, first, timeline, last=last)[0]
 
     def _check_vocabulary(self, folder: Path, rows: int) -> None:
         # Some families' word for a video is only ever replaced by others, and the model has no row for it.
@@ -109,7 +144,7 @@ class PlainModel:
 
     def workload(self, compression: CompressionConfig, chunks: int) -> PlainWorkload:
         """The prefill of a video of so many chunks."""
-        tokens = self.tokens_per_frame, _text_per_frame(self.frame_text, self.chat)
+        tokens = self.tokens_per_frame, self.dense_tokens_per_frame - self.tokens_per_frame
         return _workload(self.network, tokens, self.settings, compression, self._decoder.dtype, chunks)
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
@@ -145,8 +180,13 @@ def load_plain(folder: Path, *, name: str, device: torch.device, dtype: torch.dt
     Raises :class:`CheckpointError` or :class:`ModelError` for anything amiss.
     """
     settings = parse_settings(name)
-    network = load_network(folder, device=device, dtype=dtype)
-    return PlainModel(network, folder, name=name, identity=identify(folder, dtype, settings), settings=settings)
+    network = load_network(folder, device=device, dtype=dtype, settings=settings)
+    if settings.device_map:
+        check_map(find_language_model(network), network.lm_head, device)
+    model = PlainModel(network, folder, name=name, identity=identify(folder, dtype, settings), settings=settings)
+    if settings.compile:
+        compile_layers(model.decoder, device)
+    return model
 
 
 def plain_compression(_folder: Path) -> CompressionConfig:

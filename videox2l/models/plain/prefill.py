@@ -57,7 +57,7 @@ class PlainPrefill:
         self.after_pass: Callable[[Level], None] = lambda _: None
         device = model.decoder.device
         with torch.inference_mode():
-            prompt = self._run(self._embedded(model.prompt_ids(self._timeline)), None)
+            prompt = self._run(model.embedded(model.prompt_ids(self._timeline)), None)
         self._proxy_LQPD = prompt.queries
         self.prompt: KV = prompt.kv if resume is None else resume.prompt.to(device=device)
         self._check_prompt(prompt.kv)
@@ -81,7 +81,8 @@ class PlainPrefill:
         """
         if self._finished:
             raise ModelError("this prefill has had its last chunk: start another one for another video")
-        rows_XN, visual_X = self._laid_out(visual_tokens_TN, last)
+        rows_XN, visual_X = self._model.laid_out(visual_tokens_TN, self._frames, self._timeline, last=last)
+        self._frames += len(visual_tokens_TN) // self._model.tokens_per_frame
         caught = self._run(rows_XN, self._memory())
         whole = caught.kv
         visual_T, text_S = visual_X.nonzero()[:, 0], (~visual_X).nonzero()[:, 0]
@@ -96,32 +97,6 @@ class PlainPrefill:
         self._keep(kvs, whole)
         self._finished = last
         return kvs
-
-    def _laid_out(self, visual_tokens_TN: torch.Tensor, last: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chunk's rows in order, with the text between its frames, and which of them are visual."""
-        model, parts_TN = self._model, []
-        if model.frame_text is None or self._timeline is None:
-            parts_TN = [visual_tokens_TN]
-            visual = [True] * len(visual_tokens_TN)
-        else:
-            visual = []
-            for frame_PN in visual_tokens_TN.split(model.tokens_per_frame):
-                if self._frames > 0:
-                    between = model.chat.frame_ids(model.frame_text.between(self._frames, self._timeline))
-                    parts_TN.append(self._embedded(between).to(frame_PN))
-                    visual += [False] * len(between)
-                parts_TN.append(frame_PN)
-                visual += [True] * len(frame_PN)
-                self._frames += 1
-        if last and len(model.rows_behind):
-            parts_TN.append(model.rows_behind.to(visual_tokens_TN))
-            visual += [False] * len(model.rows_behind)
-        return torch.cat(parts_TN), torch.tensor(visual, device=visual_tokens_TN.device)
-
-    def _embedded(self, ids: list[int]) -> torch.Tensor:
-        decoder = self._model.decoder
-        rows_TN: torch.Tensor = decoder.get_input_embeddings()(torch.tensor(ids, device=decoder.device))
-        return rows_TN
 
     def _check_prompt(self, made: KV) -> None:
         """A prompt that names a video's length changes with it, and all that stands behind it."""

@@ -42,7 +42,7 @@ class VideoXL:
         self.relevance_heads = relevance_heads
         config = network.config
         self.frame_format = config.frame_format
-        self.tokens_per_frame = config.tokens_per_frame
+        self.tokens_per_frame = self.dense_tokens_per_frame = config.tokens_per_frame
         self.context_length = config.text.max_position_embeddings
         self.default_compression = config.compression
         self.stop_ids = stop_ids(tokenizer)
@@ -61,6 +61,17 @@ class VideoXL:
     def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
         """``[F, H, W, 3]`` uint8 RGB frames → ``[F * tokens_per_frame, hidden]`` visual tokens."""
         return self.network.visual_tokens(frames_FHWC)
+
+    def dense_rows(
+        self,
+        visual_tokens_TN: torch.Tensor,
+        first: int,  # noqa: ARG002 (nothing stands around its frames)
+        timeline: Timeline | None = None,  # noqa: ARG002
+        *,
+        last: bool,  # noqa: ARG002
+    ) -> torch.Tensor:
+        """The visual tokens themselves."""
+        return visual_tokens_TN
 
     def start_prefill(
         self,

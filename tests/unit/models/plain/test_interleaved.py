@@ -11,10 +11,13 @@ from tests.unit.models.plain.conftest import plain
 from tests.unit.models.plain.test_exact import DENSE, frames, prefilled, timeline
 from tests.unit.video.clips import regular, write_numbered_clip
 from videox2l import Archive, CompressionConfig
-from videox2l.config import SamplingConfig
+from videox2l.answering.decode import generate
+from videox2l.config import GenerationConfig, SamplingConfig
 from videox2l.errors import CheckpointError, ModelError
-from videox2l.kv import KV, LEVELS
+from videox2l.evaluation.benchmarks.full_kv import FullKV
+from videox2l.kv import KV, LEVELS, mix
 from videox2l.models import PrefillState, Timeline
+from videox2l.models.cache import to_cache
 from videox2l.models.plain.compressors import COMPRESSORS, DenseChunk, Kept, Share
 from videox2l.models.plain.interleaved import internvl_text, smolvlm_text
 from videox2l.models.plain.model import PlainModel
@@ -100,6 +103,19 @@ def test_resumed_bit_for_bit(interleaved: PlainModel) -> None:
         again = resumed.append(model.encode_frames(clip_FHWC[4 * number : 4 * number + 4]), last=number == 3)
         for level in LEVELS:
             assert torch.equal(again[level].keys_LHTD, kvs[number][level].keys_LHTD)
+
+
+def test_the_yardstick_sees_all_text(interleaved: PlainModel) -> None:
+    """The uncompressed model that an evaluation compares with."""
+    model, clip_FHWC = interleaved, frames(10)
+    prompt, kvs = prefilled(model, clip_FHWC, DENSE)
+    chunks = [part.numpy() for part in clip_FHWC.split(4)]
+    memory = FullKV(model, prompt, chunks, timeline(10))
+    assert memory.tokens == prompt.tokens + sum(chunk["low"].tokens for chunk in kvs)
+    mixed = mix(prompt, [chunk["low"] for chunk in kvs], lambda count, dtype: model.rope_tables(0, count, dtype))
+    picks = generate(model.decoder, model.question_ids("What?"), to_cache(mixed), GenerationConfig(12), model.stop_ids)
+    text, _ = memory.ask("What?", GenerationConfig(12))
+    assert text == model.tokenizer.decode([pick.token for pick in picks])
 
 
 def test_a_recording_that_grew(plain_checkpoints: dict[str, Path], tmp_path: Path) -> None:
