@@ -95,11 +95,19 @@ def write_shards(tensors: dict[str, torch.Tensor], folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Qwen2's kind of tokenizer without merges: one token a byte, and its three control tokens."""
+def byte_tokenizer(named: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """Qwen2's kind of tokenizer without merges: one token a byte, and its three control tokens.
+
+    ``named``: further control tokens by the attribute that holds them.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({character: index for index, character in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|endoftext|>", "<|im_start|>", "<|im_end|>"])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        **({"extra_special_tokens": named} if named else {}),
+    )

@@ -20,8 +20,9 @@ from transformers import (
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from tests.checkpoints import byte_tokenizer
+from tests.interleaved_checkpoints import internvl, smolvlm
 
-FAMILIES = ("llava_onevision", "llava_next_video")
+FAMILIES = ("llava_onevision", "llava_next_video", "internvl", "smolvlm")
 
 # In the manner of LLaVA-OneVision's, which puts a space behind a role but a line break where it lets the model answer.
 _TEMPLATE = (
@@ -39,22 +40,23 @@ _VISION = {
     "image_size": 32,
     "patch_size": 8,
 }
+_TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+}
 _SIDE = {"height": 32, "width": 32}
 
 
 def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, seed: int = 0) -> Path:
-    """4 visual tokens a frame from 32 × 32 pixels, two layers of Qwen2."""
+    """4 visual tokens a frame from 32 × 32 pixels, two layers of Qwen2 (SmolVLM: Llama)."""
     tokenizer = byte_tokenizer()
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
-    text = Qwen2Config(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        vocab_size=len(tokenizer),
-        max_position_embeddings=4096,
-    )
+    tokenizer.chat_template = _TEMPLATE
+    text = Qwen2Config(**_TEXT, vocab_size=len(tokenizer))
     tokens = {
         "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
         "video_token_index": tokenizer.convert_tokens_to_ids("<video>"),
@@ -65,7 +67,11 @@ def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, see
     settings: dict[str, Any]
     state = torch.get_rng_state()
     torch.manual_seed(seed)
-    if family == "llava_onevision":
+    if family == "internvl":
+        network, tokenizer, settings = internvl(_TEXT)
+    elif family == "smolvlm":
+        network, tokenizer, settings = smolvlm(_TEXT)
+    elif family == "llava_onevision":
         network = LlavaOnevisionForConditionalGeneration(
             LlavaOnevisionConfig(
                 text_config=text,
@@ -92,7 +98,6 @@ def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, see
     torch.set_rng_state(state)
     network.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, do_sample=False)
     network.save_pretrained(folder)
-    tokenizer.chat_template = _TEMPLATE
     tokenizer.save_pretrained(folder)
     (folder / "video_preprocessor_config.json").write_text(json.dumps(settings))
     return folder

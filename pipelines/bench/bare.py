@@ -20,7 +20,7 @@ from pipelines.ingest import IngestSettings
 from pipelines.ingest.pipeline import ONE_THREAD
 from videox2l.models import load_model
 from videox2l.prefill import prefill_chunks
-from videox2l.prefill.chunks import index_spec
+from videox2l.prefill.chunks import index_spec, timeline_of
 from videox2l.store import Archive
 from videox2l.video import DecodedChunk, plan_video
 
@@ -68,7 +68,7 @@ def _bare_work(videos: Sequence[Path], folder: Path, settings: IngestSettings) -
         planned = time.perf_counter()
         frames = _Timed(ONE_THREAD(str(video), plan.chunks, model.frame_format))
         with archive.create_index(identity, spec) as writer:
-            prefill_chunks(model, compression, frames, len(plan.chunks), writer)
+            prefill_chunks(model, compression, frames, len(plan.chunks), writer, timeline=timeline_of(plan.chunks))
             writer.commit()
         plan_s.append(planned - began)
         decode_s += frames.seconds

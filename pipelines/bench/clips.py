@@ -13,6 +13,7 @@ import torch
 from videox2l.config import SamplingConfig
 from videox2l.kv import KV, ChunkKV
 from videox2l.models import KVCompressibleModel
+from videox2l.prefill.chunks import timeline_of
 from videox2l.video import decode_chunks, plan_video
 from videox2l.video.synthetic import (
     HELD_OUT_SEED,
@@ -56,11 +57,11 @@ def prefill_clip(model: KVCompressibleModel, number: int, seed: int) -> Prefille
     clip_seed, scenes = FIRST_SEED + 1000 * seed + number, SCENES[number % len(SCENES)]
     clip = SyntheticClip.from_seed(clip_seed, scenes)
     compression = model.default_compression
-    prefill, chunks = model.start_prefill(compression), []
     with tempfile.TemporaryDirectory(prefix="videox2l-bench-") as folder:
         path = Path(folder) / "clip.mp4"
         render(clip, path)
         planned = plan_video(path, SamplingConfig(), compression.frames_per_chunk).chunks
+        prefill, chunks = model.start_prefill(compression, timeline=timeline_of(planned)), []
         for item in decode_chunks(path, planned, model.frame_format):
             visual_tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
             kvs = prefill.append(visual_tokens_TN, last=item.chunk.index == len(planned) - 1)

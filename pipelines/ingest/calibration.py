@@ -25,7 +25,7 @@ from videox2l.answering.decode import generate
 from videox2l.config import CompressionConfig, GenerationConfig, SelectionConfig
 from videox2l.kv import KV, LEVELS, ChunkKV, Level, MixedKV, mix
 from videox2l.kv.mix import reload
-from videox2l.models import KVCompressibleModel, PrefillState, load_model
+from videox2l.models import KVCompressibleModel, PrefillState, Timeline, load_model
 from videox2l.models.cache import to_cache
 from videox2l.selection import QuestionContext, select
 
@@ -121,13 +121,18 @@ def _measure(model: KVCompressibleModel, compression: CompressionConfig, large: 
     frames_FHWC = torch.randint(0, 256, (frames, fmt.height, fmt.width, 3), dtype=torch.uint8)
     vision = _timed(lambda: model.encode_frames(frames_FHWC))
     visual_tokens_TN = model.encode_frames(frames_FHWC)
-    prefill = model.start_prefill(compression)
+    # Long enough for all that is tried: a prompt that names the video's length must stay the same.
+    timeline = Timeline.steady(frames * (large + 2 + _REPEATS))
+    prefill = model.start_prefill(compression, timeline=timeline)
     prompt = prefill.prompt
     prefill.append(visual_tokens_TN, last=False)  # as the first chunk it may be compressed less than the others
     chunk = prefill.append(visual_tokens_TN, last=False)
 
     rows = {level: _rows(compression, level, len(visual_tokens_TN), chunk) for level in LEVELS}
-    few, many = (_passes(model, compression, prompt, chunk, visual_tokens_TN, count) for count in (_FEW, large))
+    few, many = (
+        _passes(model, compression, PrefillState(prompt, repeat(chunk, count)), visual_tokens_TN, timeline)
+        for count in (_FEW, large)
+    )
     asking = [_asking(model, prompt, chunk, count) for count in (_FEW, large)]
 
     def costs(pick: Callable[[Sequence[float]], float]) -> Costs:
@@ -150,23 +155,18 @@ def _measure(model: KVCompressibleModel, compression: CompressionConfig, large: 
 def _passes(
     model: KVCompressibleModel,
     compression: CompressionConfig,
-    prompt: KV,
-    chunk: ChunkKV,
+    state: PrefillState,
     visual_tokens_TN: torch.Tensor,
-    before: int,
+    timeline: Timeline,
 ) -> _Samples:
-    """Both passes over a chunk behind ``before`` others; ``tokens`` are pairs of a row and a memory token."""
-    prefill = model.start_prefill(compression, PrefillState(prompt, repeat(chunk, before)))
+    """Both passes over a chunk behind ``state``; ``tokens`` are pairs of a row and a memory token."""
+    prefill = model.start_prefill(compression, state, timeline)
     pairs = []
 
     def append() -> None:
-        pairs.append(
-            sum(
-                _rows(compression, level, len(visual_tokens_TN), chunk) * prefill.memory_tokens(level)
-                for level in LEVELS
-            )
-        )
-        prefill.append(visual_tokens_TN, last=False)
+        before = {level: prefill.memory_tokens(level) for level in LEVELS}
+        chunk = prefill.append(visual_tokens_TN, last=False)
+        pairs.append(sum(_rows(compression, level, len(visual_tokens_TN), chunk) * before[level] for level in LEVELS))
 
     seconds = _timed(append)
     return _Samples(statistics.mean(pairs[1:]), seconds)

@@ -31,7 +31,7 @@ from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
 from videox2l.models import KVCompressibleModel, PrefillState, load_model
 from videox2l.prefill import PrefillReport, prefill_chunks
 from videox2l.prefill.append import stored_state
-from videox2l.prefill.chunks import begins_as_planned, can_be_continued
+from videox2l.prefill.chunks import begins_as_planned, can_be_continued, timeline_of
 from videox2l.prefill.together import SharedForwards
 from videox2l.store import Archive, IndexReader, IndexSpec, IndexWriter, Manifest
 from videox2l.store.patience import StorageFailedError, StorageFullError
@@ -154,6 +154,7 @@ class PrefillStage:
                         lambda done, total: reports(done - video.keep, last=done == total),
                         resume,
                         job.thumbnails,
+                        timeline_of(video.plan.chunks),
                     )
                 except Stopped:
                     writer.suspend()

@@ -21,7 +21,7 @@ from ray.util.placement_group import get_current_placement_group
 from pipelines.parallel.placement import in_bundle
 from pipelines.parallel.rank import Rank, free_address
 from videox2l.config import CompressionConfig
-from videox2l.models import PrefillState
+from videox2l.models import PrefillState, Timeline
 from videox2l.parallel import load_model_parallel, prefill_over_ranks
 from videox2l.prefill import PrefillReport, Progress
 from videox2l.store import IndexWriter
@@ -67,10 +67,13 @@ class LeadingRank:
         progress: Progress | None = None,
         resume: PrefillState | None = None,
         thumbnails: bool = True,
+        timeline: Timeline | None = None,
     ) -> PrefillReport:
         """As :func:`~videox2l.prefill.prefill_chunks`."""
         with self._together("follow_prefill", compression, total):
-            return prefill_over_ranks(self.model, compression, decoded, total, writer, progress, resume, thumbnails)
+            return prefill_over_ranks(
+                self.model, compression, decoded, total, writer, progress, resume, thumbnails, timeline
+            )
 
     @contextmanager
     def _together(self, method: str, *arguments: Any) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Models whose KV cache can be kept at two levels per chunk: one protocol, one registry."""
 
-from videox2l.models.protocol import KVCompressibleModel, KVGeometry, ModelIdentity, Prefill, PrefillState
+from videox2l.models.protocol import KVCompressibleModel, KVGeometry, ModelIdentity, Prefill, PrefillState, Timeline
 from videox2l.models.registry import TINY, load_model
 from videox2l.models.relevance import RelevanceHeads
 
@@ -12,5 +12,6 @@ __all__ = [
     "Prefill",
     "PrefillState",
     "RelevanceHeads",
+    "Timeline",
     "load_model",
 ]

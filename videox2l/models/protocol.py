@@ -58,6 +58,19 @@ class PrefillState:
     chunks: Iterable[ChunkKV]
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """When a whole video's sampled frames are shown, in seconds after its first frame, and how long it lasts."""
+
+    times_s: tuple[float, ...]
+    duration_s: float
+
+    @classmethod
+    def steady(cls, frames: int, fps: float = 1.0) -> Timeline:
+        """Of so many frames at equal distances."""
+        return cls(tuple(number / fps for number in range(frames)), frames / fps)
+
+
 class Prefill(Protocol):
     """The running prefill of one video; holds all of its state."""
 
@@ -86,6 +99,8 @@ class KVCompressibleModel(Protocol):
     geometry: KVGeometry
     frame_format: FrameFormat
     tokens_per_frame: int
+    dense_tokens_per_frame: int
+    """With the text that the model has around a frame, at most."""
     context_length: int
     """Positions the model was made for. Beyond it quality is unknown; questions refuse, prefill warns."""
     default_compression: CompressionConfig
@@ -102,8 +117,20 @@ class KVCompressibleModel(Protocol):
     def encode_frames(self, frames_FHWC: torch.Tensor) -> torch.Tensor:
         """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> Prefill:
+    def dense_rows(
+        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None = None, *, last: bool
+    ) -> torch.Tensor:
+        """All that the uncompressed model sees of a chunk, ``[X, hidden]``: text around its frames included.
+
+        ``first`` is the number of its first frame in the video; ``last`` marks the video's last chunk.
+        """
+
+    def start_prefill(
+        self, compression: CompressionConfig, resume: PrefillState | None = None, timeline: Timeline | None = None
+    ) -> Prefill:
         """Begin a video: runs the prompt in front of it. With ``resume``, go on behind the chunks that it holds.
+
+        ``timeline`` is the whole video's, for models that are told when frames are shown; others need none.
 
         On the same machine the chunks that follow come out bit for bit as if all had been prefilled in one go.
         """

@@ -11,7 +11,7 @@ from videox2l.config import CompressionConfig, SamplingConfig
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.heads import join_heads
-from videox2l.models import PrefillState
+from videox2l.models import PrefillState, Timeline
 from videox2l.models.memory import check_fits, free_bytes
 from videox2l.parallel.model import ShardedVideoXL
 from videox2l.parallel.ranks import Ranks
@@ -73,6 +73,7 @@ def prefill_over_ranks(
     progress: Progress | None = None,
     resume: PrefillState | None = None,
     thumbnails: bool = True,
+    timeline: Timeline | None = None,
 ) -> PrefillReport:
     """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and what follows ``total`` are rank 0's alone."""
     ranks = model.ranks
@@ -83,7 +84,7 @@ def prefill_over_ranks(
         # What it raises, to stop, must stop all.
         ranks.lead(lambda: None if progress is None else progress(done, total))
 
-    return prefill_chunks(model, compression, chunks, total, joining, tell, state, thumbnails and ranks.leads)
+    return prefill_chunks(model, compression, chunks, total, joining, tell, state, thumbnails and ranks.leads, timeline)
 
 
 def share_state(ranks: Ranks, state: PrefillState | None) -> PrefillState | None:

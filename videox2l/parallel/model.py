@@ -11,7 +11,7 @@ from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError
 from videox2l.kv import KV
 from videox2l.kv.heads import HeadRange, head_ranges
-from videox2l.models.protocol import ModelIdentity, PrefillState
+from videox2l.models.protocol import ModelIdentity, PrefillState, Timeline
 from videox2l.models.registry import find_checkpoint, load_model, placement
 from videox2l.models.relevance import RelevanceHeads
 from videox2l.models.video_xl.checkpoint import load_config, weight_files
@@ -64,12 +64,14 @@ class ShardedVideoXL(VideoXL):
         )
         return self.ranks.broadcast(tokens_TN.contiguous())
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> VideoXLPrefill:
+    def start_prefill(
+        self, compression: CompressionConfig, resume: PrefillState | None = None, timeline: Timeline | None = None
+    ) -> VideoXLPrefill:
         """Begin a video. ``resume`` holds all heads, as archives do; what is appended has the local ones."""
         if resume is not None:
             own_chunks = ({level: self.own_heads(kv) for level, kv in kvs.items()} for kvs in resume.chunks)
             resume = PrefillState(self.own_heads(resume.prompt), own_chunks)
-        return super().start_prefill(compression, resume)
+        return super().start_prefill(compression, resume, timeline)
 
     def workload(self, compression: CompressionConfig, chunks: int) -> VideoXLWorkload:
         """As of a whole model, but of this rank's share."""

@@ -14,7 +14,7 @@ from videox2l.config import CompressionConfig, SamplingConfig, to_dict
 from videox2l.errors import ConfigError, TruncatedVideoError
 from videox2l.kv import LEVELS, ChunkKV, Level
 from videox2l.kv.codecs import CODECS, codec
-from videox2l.models import KVCompressibleModel, PrefillState
+from videox2l.models import KVCompressibleModel, PrefillState, Timeline
 from videox2l.models.laps import Laps
 from videox2l.models.transfer import HostCopies
 from videox2l.store import DEFAULT_CODECS, ChunkEntry, IndexSpec, IndexWriter
@@ -90,6 +90,11 @@ def frames_checksum(frames_FHWC: np.ndarray) -> str:
     return checksum(np.ascontiguousarray(frames_FHWC).data.cast("B"))
 
 
+def timeline_of(chunks: Sequence[Chunk]) -> Timeline:
+    """When the frames of a plan's chunks are shown; ``chunks`` are all of the video's."""
+    return Timeline(tuple(time_s for chunk in chunks for time_s in chunk.times_s), chunks[-1].end_s)
+
+
 def can_be_continued(spec: IndexSpec) -> bool:
     """Whether stored KVs are, bit for bit, those that a prefill goes on from."""
     return all(CODECS[name].lossless for name in spec.codecs.values())
@@ -110,19 +115,21 @@ def prefill_chunks(
     progress: Progress | None = None,
     resume: PrefillState | None = None,
     thumbnails: bool = True,
+    timeline: Timeline | None = None,
 ) -> PrefillReport:
     """Prefill a video up to its chunk number ``total`` - 1 and append both levels of each to ``writer``.
 
     ``decoded`` begins with the chunk that ``writer`` wants next: the first, or the one behind the chunks that it has
     kept, which ``resume`` then holds. Does not commit. The report counts what was prefilled here. Where ``writer`` has
-    all chunks already, nothing is. ``thumbnails``: also store a small picture of each chunk.
+    all chunks already, nothing is. ``thumbnails``: also store a small picture of each chunk. ``timeline``: when all
+    the video's frames are shown (:func:`timeline_of`), which some models are told.
 
     Raises :class:`TruncatedVideoError` when fewer chunks arrive, ``ValueError`` when they arrive out of order.
     """
     if writer.chunks == total:  # the last one was compressed as such, so no prefill could go on from there
         return PrefillReport(0, 0, dict.fromkeys(LEVELS, 0))
-    prefill = model.start_prefill(compression, resume)
-    prefill.expect(total, compression.frames_per_chunk * model.tokens_per_frame)
+    prefill = model.start_prefill(compression, resume, timeline)
+    prefill.expect(total, compression.frames_per_chunk * model.dense_tokens_per_frame)
     if resume is None:
         writer.put_prompt(prefill.prompt)
     kept, frames, store_s = writer.chunks, 0, 0.0

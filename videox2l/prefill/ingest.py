@@ -14,7 +14,7 @@ from videox2l.identity import VideoIdentity
 from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel, PrefillState
 from videox2l.models.memory import check_fits
-from videox2l.prefill.chunks import Progress, index_spec, prefill_chunks
+from videox2l.prefill.chunks import Progress, index_spec, prefill_chunks, timeline_of
 from videox2l.store import DEFAULT_CODECS, Archive, IndexWriter, Manifest
 from videox2l.store.metadata import MetadataValue
 from videox2l.video import Chunk, decode_chunks_isolated, plan_video_isolated
@@ -96,7 +96,9 @@ def write_index(
     """
     check_fits(model.workload(compression, len(chunks)), model.decoder.device, loaded=True, free=device_memory)
     with closing(decode_chunks_isolated(source, chunks[writer.chunks :], model.frame_format)) as decoded:
-        report = prefill_chunks(model, compression, decoded, len(chunks), writer, progress, resume, thumbnails)
+        report = prefill_chunks(
+            model, compression, decoded, len(chunks), writer, progress, resume, thumbnails, timeline_of(chunks)
+        )
     if warn is not None and report.warning is not None:
         warn(report.warning)
     return writer.commit()

@@ -16,7 +16,7 @@ import torch
 
 from videox2l.config import CompressionConfig
 from videox2l.kv import ChunkKV
-from videox2l.models import KVCompressibleModel, Prefill, PrefillState
+from videox2l.models import KVCompressibleModel, Prefill, PrefillState, Timeline
 
 
 class SharedForwards:
@@ -35,10 +35,12 @@ class SharedForwards:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> _SharedPrefill:
+    def start_prefill(
+        self, compression: CompressionConfig, resume: PrefillState | None = None, timeline: Timeline | None = None
+    ) -> _SharedPrefill:
         """As the model's own."""
         with self._device:
-            return _SharedPrefill(self._model.start_prefill(compression, resume), self)
+            return _SharedPrefill(self._model.start_prefill(compression, resume, timeline), self)
 
     def append(self, prefill: Prefill, visual_tokens_TN: torch.Tensor, last: bool) -> ChunkKV:
         """The next chunk of ``prefill``, together with those of other threads that are ready by then."""

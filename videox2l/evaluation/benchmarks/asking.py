@@ -21,12 +21,13 @@ from videox2l.evaluation.benchmarks.full_kv import FullKV, check_room
 from videox2l.evaluation.benchmarks.records import SELECTED, Asking, Record
 from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel
+from videox2l.prefill.chunks import timeline_of
 from videox2l.store import Archive, IndexReader
 from videox2l.store.async_reader import BackgroundFetch
 from videox2l.store.fetch import Fetcher
 from videox2l.store.low_chunks import LowChunks
 from videox2l.store.manifest import Manifest
-from videox2l.video import decode_chunks_isolated, plan_video_isolated
+from videox2l.video import Chunk, VideoPlan, decode_chunks_isolated, plan_video_isolated
 
 # A benchmark has time: nothing is answered from high KVs because a storage is slow.
 _PATIENCE_S = 3600.0
@@ -123,14 +124,16 @@ class Asker:
 
     def _full(self, video: ResidentVideo, source: Path, items: Sequence[Item]) -> list[Record]:
         manifest = video.manifest
-        tokens = manifest.prompt.tokens + self._model.tokens_per_frame * sum(e.frames for e in manifest.chunks)
+        tokens = manifest.prompt.tokens + self._model.dense_tokens_per_frame * sum(e.frames for e in manifest.chunks)
         memory: FullKV | None = None
 
         def answer(item: Item) -> Record:
             nonlocal memory
             check_room(self._model, tokens, item.prompt, self._generation, "the uncompressed video")
             if memory is None:
-                memory = FullKV(self._model, video.prompt(Costs()), _frames(self._model, manifest, source))
+                chunks = _plan(manifest, source).chunks
+                frames = _frames(self._model, chunks, source)
+                memory = FullKV(self._model, video.prompt(Costs()), frames, timeline_of(chunks))
             text, logprobs = memory.ask(item.prompt, self._generation)
             record = self._record(item, "full KV", text, logprobs)
             return dataclasses.replace(record, memory_tokens=memory.tokens)
@@ -186,11 +189,15 @@ def _or_error(item: Item, condition: str, answer: Callable[[], Record]) -> Recor
     return Record(item.id, condition, item.prompt, item.answer, error=why)
 
 
-def _frames(model: KVCompressibleModel, manifest: Manifest, source: Path) -> Iterator[np.ndarray]:
-    """The frames that were prefilled, chunk by chunk."""
+def _plan(manifest: Manifest, source: Path) -> VideoPlan:
+    """The plan that the index was made by."""
     sampling = SamplingConfig(**dict(manifest.spec.sampling))
     frames_per_chunk = int(manifest.spec.compression["frames_per_chunk"])
-    plan = plan_video_isolated(source, sampling, frames_per_chunk)
-    with closing(decode_chunks_isolated(source, plan.chunks, model.frame_format)) as decoded:
+    return plan_video_isolated(source, sampling, frames_per_chunk)
+
+
+def _frames(model: KVCompressibleModel, chunks: Sequence[Chunk], source: Path) -> Iterator[np.ndarray]:
+    """The frames that were prefilled, chunk by chunk."""
+    with closing(decode_chunks_isolated(source, chunks, model.frame_format)) as decoded:
         for item in decoded:
             yield item.frames_FHWC

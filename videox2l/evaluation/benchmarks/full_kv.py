@@ -16,10 +16,10 @@ from videox2l.answering.text import AnswerText
 from videox2l.config import GenerationConfig
 from videox2l.errors import QuestionTooLongError
 from videox2l.kv import KV, mix
-from videox2l.models import KVCompressibleModel
+from videox2l.models import KVCompressibleModel, Timeline
 from videox2l.models.cache import to_cache
 
-# Visual tokens that run together: enough to fill a GPU, while attention to a long cache stays within its memory.
+# Tokens that run together: enough to fill a GPU, while attention to a long cache stays within its memory.
 _PIECE = 1024
 
 
@@ -27,13 +27,22 @@ class FullKV:
     """A video's uncompressed memory on a model that nobody else uses meanwhile. Questions leave it as it was."""
 
     @torch.inference_mode()
-    def __init__(self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[np.ndarray]) -> None:
-        """``prompt``: uncompressed KVs in front of the video; ``chunks``: its frames, uint8 [F, H, W, 3] each."""
+    def __init__(
+        self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[np.ndarray], timeline: Timeline
+    ) -> None:
+        """``prompt``: uncompressed KVs in front of the video; ``chunks``: its frames, uint8 [F, H, W, 3] each.
+
+        ``timeline`` is that of all frames of ``chunks``.
+        """
         self._model = model
         self._cache: DynamicCache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
+        seen = 0
         for frames_FHWC in chunks:
-            tokens_TN = model.encode_frames(torch.from_numpy(frames_FHWC))
-            for piece_TN in tokens_TN.split(_PIECE):
+            visual_TN = model.encode_frames(torch.from_numpy(frames_FHWC))
+            last = seen + len(frames_FHWC) == len(timeline.times_s)
+            rows_XN = model.dense_rows(visual_TN, seen, timeline, last=last)
+            seen += len(frames_FHWC)
+            for piece_TN in rows_XN.split(_PIECE):
                 model.decoder(inputs_embeds=piece_TN[None], past_key_values=self._cache, logits_to_keep=1)
 
     @property

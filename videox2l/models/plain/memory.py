@@ -9,8 +9,8 @@ from videox2l.kv import LEVELS
 from videox2l.models.memory import Workload
 from videox2l.models.plain.prefill import check_compression, kept_tokens
 
-# Chat templates in front of a video are shorter than this.
-_PROMPT_TOKENS = 64
+# Chat templates in front of a video, and what says how long it is, are shorter than this.
+_PROMPT_TOKENS = 128
 
 VISION_BATCH_FRAMES = 8
 """Frames that go through the vision tower at once."""
@@ -18,12 +18,16 @@ VISION_BATCH_FRAMES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class PlainWorkload(Workload):
-    """A prefill to be. ``text`` is the language model's configuration, ``weights`` the count of all parameters."""
+    """A prefill to be. ``text`` is the language model's configuration, ``weights`` the count of all parameters.
+
+    ``text_per_frame``: tokens of the text around a frame, which is kept dense.
+    """
 
     text: Any
     vision: Any
     weights: int
     tokens_per_frame: int
+    text_per_frame: int
     window: int
 
     def __post_init__(self) -> None:
@@ -34,10 +38,13 @@ class PlainWorkload(Workload):
 
     def prefill_bytes(self, *, mask: bool) -> tuple[int, int]:
         text, size = self.text, self.dtype.itemsize
-        raw = self.compression.frames_per_chunk * self.tokens_per_frame
+        visual, between = (
+            self.compression.frames_per_chunk * tokens for tokens in (self.tokens_per_frame, self.text_per_frame)
+        )
+        raw = visual + between
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * head_dim * size
-        kept = {level: self._most(level, raw) for level in LEVELS}
+        kept = {level: self._most(level, visual) + between for level in LEVELS}
         memory = _PROMPT_TOKENS + self.chunks * kept["low"] + self.window * raw
         # What is kept, its rotated copy, and the cache that the model itself makes of it, which grows by the chunk.
         memories = self.videos * (3 * memory + raw) * token_bytes
@@ -49,14 +56,20 @@ class PlainWorkload(Workload):
         exported = 3 * sum(kept.values()) * token_bytes
         return memories, max(dense + rows + masks, self._vision_bytes()) + self.videos * exported
 
-    def _most(self, level: Any, raw: int) -> int:
+    def _most(self, level: Any, visual: int) -> int:
         ratios = [self.compression.ratio(level, edge=edge) for edge in (True, False)]
-        return max(kept_tokens(raw, ratio, self.compression.remainder) for ratio in ratios)
+        return max(kept_tokens(visual, ratio, self.compression.remainder) for ratio in ratios)
 
     def _vision_bytes(self) -> int:
         """All layers' states are kept, as transformers hands out all."""
         vision, frames = self.vision, min(VISION_BATCH_FRAMES, self.compression.frames_per_chunk)
-        patches = (vision.image_size // vision.patch_size) ** 2 + 1
+        side, patch = _height(vision.image_size), _height(vision.patch_size)
+        patches = (side // patch) ** 2 + 1
         states = (vision.num_hidden_layers + 6) * vision.hidden_size + 2 * vision.intermediate_size
-        pixels = 3 * vision.image_size**2 * 16
+        pixels = 3 * side**2 * 16
         return frames * (patches * (states + 3 * self.text.hidden_size) * self.dtype.itemsize + pixels)
+
+
+def _height(size: Any) -> int:
+    """Of a size that some families write as height and width."""
+    return int(size[0] if isinstance(size, list | tuple) else size)

@@ -16,18 +16,21 @@ from videox2l.kv import ChunkKV
 from videox2l.kv.rope import RopeTables, rotate
 from videox2l.models.plain.capture import Capture
 from videox2l.models.plain.families import FAMILIES
+from videox2l.models.plain.interleaved import FrameText
 from videox2l.models.plain.memory import VISION_BATCH_FRAMES, PlainWorkload
 from videox2l.models.plain.network import (
     causal_decoder,
+    find_language_model,
     load_config,
     load_network,
     stop_ids,
 )
+from videox2l.models.plain.placement import check_map, compile_layers
 from videox2l.models.plain.prefill import PlainPrefill
 from videox2l.models.plain.processing import load_processing, load_tokenizer
 from videox2l.models.plain.prompt import ChatFormat
 from videox2l.models.plain.settings import PlainSettings, parse_settings
-from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
+from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState, Timeline
 from videox2l.models.relevance import read_relevance_heads
 
 # Nothing was trained for any ratio; 1 token in 16 keeps the gist small beside half of them. Not tuned.
@@ -45,22 +48,22 @@ class PlainModel:
         self._family = FAMILIES[network.config.model_type]
         self._decoder = causal_decoder(network)
         self.capture = Capture(self._decoder.base_model.layers)
-        self.chat = ChatFormat(self.tokenizer, self._video_token())
+        self.frame_text = None if self._family.text is None else self._family.text(self.tokenizer)
+        """What stands around each frame, for families that write text there."""
+        self.chat = _chat_format(self.tokenizer, network.config, self.frame_text)
         self.stop_ids = stop_ids(folder, self.tokenizer)
         self.frame_format = self.processing.frame_format
         self.default_compression = COMPRESSION
         text = self._decoder.config
         self.context_length = text.max_position_embeddings
         self.relevance_heads = read_relevance_heads(folder, text.num_hidden_layers, text.num_attention_heads)
-        if len(self.tokenizer) > text.vocab_size:
-            raise CheckpointError(
-                f"the tokenizer in {folder} has {len(self.tokenizer)} tokens, the model only {text.vocab_size}"
-            )
+        self._check_vocabulary(folder, text.vocab_size)
         head_dim = self._decoder.base_model.layers[0].self_attn.head_dim
         dtype = str(self._decoder.dtype).removeprefix("torch.")
         self.geometry = KVGeometry(text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype)
         blank = torch.zeros(1, self.frame_format.height, self.frame_format.width, 3, dtype=torch.uint8)
         self.tokens_per_frame = len(self.encode_frames(blank))
+        self.dense_tokens_per_frame = self.tokens_per_frame + _text_per_frame(self.frame_text, self.chat)
         behind = self._family.behind(network)
         weight = self._decoder.get_input_embeddings().weight
         self.rows_behind: torch.Tensor = weight[:0] if behind is None else behind.to(weight)
@@ -76,21 +79,59 @@ class PlainModel:
         """``[F, H, W, 3]`` uint8 RGB frames in ``frame_format`` → ``[F * tokens_per_frame, hidden]``."""
         parts = []
         for batch_FHWC in frames_FHWC.split(VISION_BATCH_FRAMES):
-            pixels_FCHW = self.processing.pixels(batch_FHWC.to(self.network.device)).to(self.network.dtype)
+            pixels_FCHW = self.processing.pixels(batch_FHWC.to(self._decoder.device)).to(self.network.dtype)
             parts.append(self._family.frames(self.network, pixels_FCHW))
-        return torch.cat(parts)
+        return torch.cat(parts).to(self._decoder.device)
 
-    def _video_token(self) -> str:
-        config = self.network.config
-        number = getattr(config, "video_token_id", None) or getattr(config, "video_token_index", None)
-        token = None if number is None else self.tokenizer.convert_ids_to_tokens(number)
-        if token is None:
-            raise CheckpointError("the tokenizer has no token that stands for a video: is this its processor's?")
-        return str(token)
+    def prompt_ids(self, timeline: Timeline | None) -> list[int]:
+        """Token ids in front of a video's first visual token."""
+        opening = "" if self.frame_text is None or timeline is None else self.frame_text.opening(timeline)
+        return self.chat.prefix_ids(opening)
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> PlainPrefill:
+    def embedded(self, ids: list[int]) -> torch.Tensor:
+        """``[T, hidden]``."""
+        rows_TN: torch.Tensor = self._decoder.get_input_embeddings()(torch.tensor(ids, device=self._decoder.device))
+        return rows_TN
+
+    def laid_out(
+        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None, *, last: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A chunk's rows ``[X, hidden]``, with what stands between and behind its frames, and which are visual ``[X]``.
+
+        ``first`` is the number of its first frame in the video.
+        """
+        parts: list[tuple[torch.Tensor, bool]] = []
+        for number, frame_PN in enumerate(visual_tokens_TN.split(self.tokens_per_frame), start=first):
+            if self.frame_text is not None and timeline is not None and number > 0:
+                between = self.chat.frame_ids(self.frame_text.between(number, timeline))
+                parts.append((self.embedded(between), False))
+            parts.append((frame_PN, True))
+        if last:
+            parts.append((self.rows_behind, False))
+        visual = [is_visual for rows_TN, is_visual in parts for _ in rows_TN]
+        rows_XN = torch.cat([rows_TN.to(visual_tokens_TN) for rows_TN, _ in parts])
+        return rows_XN, torch.tensor(visual, device=visual_tokens_TN.device)
+
+    @torch.inference_mode()
+    def dense_rows(
+        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None = None, *, last: bool
+    ) -> torch.Tensor:
+        """All rows of a chunk, ``[X, hidden]``; ``first`` is the number of its first frame in the video."""
+        timeline = None if self.frame_text is None else self.frame_text.check(timeline)
+        return self.laid_out(visual_tokens_TN, first, timeline, last=last)[0]
+
+    def _check_vocabulary(self, folder: Path, rows: int) -> None:
+        # Some families' word for a video is only ever replaced by others, and the model has no row for it.
+        word = None if self.frame_text is None else self.frame_text.video_token
+        needed = 1 + max(number for token, number in self.tokenizer.get_vocab().items() if token != word)
+        if needed > rows:
+            raise CheckpointError(f"the tokenizer in {folder} has {needed} tokens, the model only {rows}")
+
+    def start_prefill(
+        self, compression: CompressionConfig, resume: PrefillState | None = None, timeline: Timeline | None = None
+    ) -> PlainPrefill:
         """Begin a video: runs the chat template in front of it. With ``resume``, go on behind the chunks it holds."""
-        return PlainPrefill(self, compression, resume)
+        return PlainPrefill(self, compression, resume, timeline)
 
     def append_together(
         self, prefills: Sequence[PlainPrefill], visual_tokens: Sequence[torch.Tensor], last: Sequence[bool]
@@ -103,7 +144,8 @@ class PlainModel:
 
     def workload(self, compression: CompressionConfig, chunks: int) -> PlainWorkload:
         """The prefill of a video of so many chunks."""
-        return _workload(self.network, self.tokens_per_frame, self.settings, compression, self._decoder.dtype, chunks)
+        tokens = self.tokens_per_frame, self.dense_tokens_per_frame - self.tokens_per_frame
+        return _workload(self.network, tokens, self.settings, compression, self._decoder.dtype, chunks)
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
@@ -138,8 +180,13 @@ def load_plain(folder: Path, *, name: str, device: torch.device, dtype: torch.dt
     Raises :class:`CheckpointError` or :class:`ModelError` for anything amiss.
     """
     settings = parse_settings(name)
-    network = load_network(folder, device=device, dtype=dtype)
-    return PlainModel(network, folder, name=name, identity=identify(folder, dtype, settings), settings=settings)
+    network = load_network(folder, device=device, dtype=dtype, settings=settings)
+    if settings.device_map:
+        check_map(find_language_model(network), network.lm_head, device)
+    model = PlainModel(network, folder, name=name, identity=identify(folder, dtype, settings), settings=settings)
+    if settings.compile:
+        compile_layers(model.decoder, device)
+    return model
 
 
 def plain_compression(_folder: Path) -> CompressionConfig:
@@ -155,8 +202,14 @@ def plain_workload(
     with torch.device("meta"), torch.inference_mode():
         network = AutoModelForImageTextToText.from_config(load_config(folder), trust_remote_code=False)
         family = FAMILIES[network.config.model_type]
-        tokens = len(family.frames(network, torch.zeros(1, 3, wanted.height, wanted.width)))
-    return _workload(network, tokens, settings, compression, dtype, chunks)
+        blank = torch.zeros(1, 3, wanted.height, wanted.width)
+        visual = len(family.frames(network, blank)) if family.tokens is None else family.tokens(network)
+    text = 0
+    if family.text is not None:
+        tokenizer = load_tokenizer(folder)
+        frame_text = family.text(tokenizer)
+        text = _text_per_frame(frame_text, _chat_format(tokenizer, network.config, frame_text))
+    return _workload(network, (visual, text), settings, compression, dtype, chunks)
 
 
 def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> ModelIdentity:
@@ -181,9 +234,32 @@ _NOT_IDENTITY = (
 )
 
 
+# A frame whose number and time have as many digits as those of hours of video.
+_FAR_FRAME = 9_999
+
+
+def _text_per_frame(text: FrameText | None, chat: ChatFormat) -> int:
+    """The most tokens of text that stand around one frame."""
+    return 0 if text is None else len(chat.frame_ids(text.between(_FAR_FRAME, Timeline.steady(_FAR_FRAME + 1))))
+
+
+def _chat_format(tokenizer: Any, config: Any, text: FrameText | None) -> ChatFormat:
+    if text is None:
+        return ChatFormat(tokenizer, _video_token(tokenizer, config))
+    return ChatFormat(tokenizer, text.video_token, template=text.template, behind_video=text.closing)
+
+
+def _video_token(tokenizer: Any, config: Any) -> str:
+    number = getattr(config, "video_token_id", None) or getattr(config, "video_token_index", None)
+    token = None if number is None else tokenizer.convert_ids_to_tokens(number)
+    if token is None:
+        raise CheckpointError("the tokenizer has no token that stands for a video: is this its processor's?")
+    return str(token)
+
+
 def _workload(
     network: Any,
-    tokens_per_frame: int,
+    tokens: tuple[int, int],
     settings: PlainSettings,
     compression: CompressionConfig,
     dtype: torch.dtype,
@@ -196,6 +272,7 @@ def _workload(
         text=network.config.text_config,
         vision=network.config.vision_config,
         weights=sum(parameter.numel() for parameter in network.parameters()),
-        tokens_per_frame=tokens_per_frame,
+        tokens_per_frame=tokens[0],
+        text_per_frame=tokens[1],
         window=settings.window,
     )

@@ -16,6 +16,8 @@ from transformers import (
 from transformers.utils import logging
 
 from videox2l.errors import CheckpointError, ModelError
+from videox2l.models.plain import placement
+from videox2l.models.plain.settings import PlainSettings
 
 # RoPE whose frequencies change with a text's length: keys could not be rotated to where they are re-loaded.
 _UNSTEADY_ROPE = ("dynamic", "longrope")
@@ -29,25 +31,36 @@ def load_config(folder: Path) -> Any:
         raise CheckpointError(f"the configuration in {folder} cannot be used: {error}") from error
 
 
-def load_network(folder: Path, *, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+def load_network(
+    folder: Path, *, device: torch.device, dtype: torch.dtype, settings: PlainSettings | None = None
+) -> PreTrainedModel:
     """The model in ``folder``, from safetensors only.
 
-    :raises CheckpointError: weights are missing, or are not those of its configuration.
+    :raises CheckpointError: weights are missing, or are not those of its configuration, or need a package.
+    :raises ModelError: ``settings`` ask for what cannot be done here.
     """
+    settings = settings or PlainSettings()
     if not list(folder.glob("*.safetensors")):
         raise CheckpointError(f"no *.safetensors in {folder}: weights in pickles (*.bin, *.pth) are not loaded")
+    config = load_config(folder)
+    stored = _quantisation(config)
+    options = placement.options(settings, device, quantised=stored)
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # the command line has its own
     try:
         network, info = AutoModelForImageTextToText.from_pretrained(
             folder,
-            config=load_config(folder),
+            config=config,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
+            **options,
         )
+    except ImportError as error:
+        needs = f"its weights are quantised ({stored}), and " if stored else ""
+        raise CheckpointError(f"the checkpoint in {folder} cannot be loaded here: {needs}{error}") from error
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise CheckpointError(f"the checkpoint in {folder} cannot be loaded: {error}") from error
     finally:
@@ -56,8 +69,22 @@ def load_network(folder: Path, *, device: torch.device, dtype: torch.dtype) -> P
     wrong = sorted(info["missing_keys"]) + sorted(map(str, info.get("mismatched_keys", ())))
     if wrong:  # transformers would go on with random numbers
         raise CheckpointError(f"weights are missing in {folder}, or of another shape: {', '.join(wrong[:5])}")
-    loaded: PreTrainedModel = network.eval().requires_grad_(False).to(device)
+    network = network.eval().requires_grad_(False)
+    loaded: PreTrainedModel = network if "device_map" in options else network.to(device)
     return loaded
+
+
+def _quantisation(config: Any) -> str:
+    """How the checkpoint's weights are quantised, in the words of its configuration; nothing if they are not."""
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
+        return ""
+    return str(stored.get("quant_method") if isinstance(stored, dict) else stored.quant_method)
+
+
+def find_language_model(network: Any) -> Any:
+    """The language model without its head."""
+    return getattr(network.model, "language_model", None) or network.model.text_model
 
 
 def causal_decoder(network: Any) -> PreTrainedModel:
@@ -65,7 +92,7 @@ def causal_decoder(network: Any) -> PreTrainedModel:
 
     :raises ModelError: its attention or positions are of a kind whose KVs cannot be moved.
     """
-    language_model = network.model.language_model
+    language_model = find_language_model(network)
     config = language_model.config
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type", "default") in _UNSTEADY_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:

@@ -2,6 +2,9 @@
 
 A chunk runs dense behind (prompt, older chunks at the low level, a window of dense chunks), at contiguous positions.
 Both levels are made of what that pass leaves. With a low ratio of 1 it is the stock model's own prefill, in pieces.
+
+Text between frames runs with the chunk whose frame it stands before, and is kept dense at both levels. What a family
+writes before a video's first frame belongs to the prompt, and what stands behind its last one to the question.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from videox2l.errors import ConfigError, ModelError
 from videox2l.kv import KV, LEVELS, ChunkKV, Level, concatenate, mix
 from videox2l.models.cache import to_cache
 from videox2l.models.plain.capture import Caught
-from videox2l.models.plain.compressors import COMPRESSORS, DenseChunk
-from videox2l.models.protocol import PrefillState
+from videox2l.models.plain.compressors import COMPRESSORS, DenseChunk, Kept
+from videox2l.models.protocol import PrefillState, Timeline
 
 if TYPE_CHECKING:
     from videox2l.models.plain.model import PlainModel
@@ -26,11 +29,18 @@ if TYPE_CHECKING:
 class PlainPrefill:
     """The running prefill of one video. Feed its chunks in order; each call returns both levels of that chunk."""
 
-    def __init__(self, model: PlainModel, compression: CompressionConfig, resume: PrefillState | None = None) -> None:
+    def __init__(
+        self,
+        model: PlainModel,
+        compression: CompressionConfig,
+        resume: PrefillState | None = None,
+        timeline: Timeline | None = None,
+    ) -> None:
         """Run the prompt; with ``resume``, go on behind the chunks it holds.
 
         :raises ConfigError: the compression is for Video-XL.
-        :raises ModelError: the settings have a window of dense chunks, of which an archive knows nothing.
+        :raises ModelError: the settings have a window of dense chunks, of which an archive knows nothing; or what
+            ``resume`` holds was made with another prompt, or ``timeline`` is needed and missing.
         """
         check_compression(compression)
         self._model, self.compression = model, compression
@@ -43,17 +53,19 @@ class PlainPrefill:
         self._past: list[KV] = []
         self._window: list[KV] = []
         self._kept = dict.fromkeys(LEVELS, 0)
-        self._chunks = 0
+        self._chunks = self._frames = 0
         self._finished = False
+        self._timeline = None if model.frame_text is None else model.frame_text.check(timeline)
         self.after_pass: Callable[[Level], None] = lambda _: None
         device = model.decoder.device
         with torch.inference_mode():
-            ids_T = torch.tensor(model.chat.prefix_ids, device=device)
-            prompt = self._run(model.decoder.get_input_embeddings()(ids_T), None)
+            prompt = self._run(model.embedded(model.prompt_ids(self._timeline)), None)
         self._proxy_LQPD = prompt.queries
         self.prompt: KV = prompt.kv if resume is None else resume.prompt.to(device=device)
+        self._check_prompt(prompt.kv)
         for kvs in () if resume is None else resume.chunks:
             self._keep(kvs, None)
+            self._frames += compression.frames_per_chunk  # only a video's last chunk can have fewer
 
     def expect(self, chunks: int, raw_tokens: int) -> None:
         """Nothing is reserved."""
@@ -71,26 +83,43 @@ class PlainPrefill:
         """
         if self._finished:
             raise ModelError("this prefill has had its last chunk: start another one for another video")
-        behind_SN = self._model.rows_behind if last else visual_tokens_TN[:0]
-        tokens = len(visual_tokens_TN)
-        caught = self._run(torch.cat([visual_tokens_TN, behind_SN.to(visual_tokens_TN)]), self._memory())
+        rows_XN, visual_X = self._model.laid_out(visual_tokens_TN, self._frames, self._timeline, last=last)
+        self._frames += len(visual_tokens_TN) // self._model.tokens_per_frame
+        caught = self._run(rows_XN, self._memory())
         whole = caught.kv
-        dense = _slice(whole, 0, tokens)
-        chunk = DenseChunk(dense, caught.queries[:, :, :tokens], self._proxy_LQPD, self._model.tokens_per_frame)
+        visual_T, text_S = visual_X.nonzero()[:, 0], (~visual_X).nonzero()[:, 0]
+        dense = whole if not len(text_S) else _at(whole, visual_T)
+        queries_LQTD = caught.queries if not len(text_S) else caught.queries[:, :, visual_T]
+        chunk = DenseChunk(dense, queries_LQTD, self._proxy_LQPD, self._model.tokens_per_frame)
         kvs: dict[Level, KV] = {}
         for level in LEVELS:
-            kvs[level] = concatenate([self._compress(chunk, level, last), _slice(whole, tokens, whole.tokens)])
+            kept = self._compress(chunk, level, last)
+            kvs[level] = whole if kept is None else _with_text(kept, visual_T, whole, text_S)
             self.after_pass(level)
         self._keep(kvs, whole)
         self._finished = last
         return kvs
 
-    def _compress(self, chunk: DenseChunk, level: Level, last: bool) -> KV:
+    def _check_prompt(self, made: KV) -> None:
+        """A prompt that names a video's length changes with it, and all that stands behind it."""
+        if self._timeline is None or made is self.prompt:
+            return
+        # Other machines round otherwise; another number is another token, and far away.
+        stored, own = self.prompt.keys_LHTD, made.keys_LHTD
+        if stored.shape != own.shape or not torch.allclose(stored[0].float(), own[0].float(), atol=0.05, rtol=0.05):
+            raise ModelError(
+                "the prompt in front of the stored chunks is another one than this video's: this model is told a "
+                "video's length before its first frame, so a recording that has grown cannot be gone on with. Ingest "
+                "it anew with --replace"
+            )
+
+    def _compress(self, chunk: DenseChunk, level: Level, last: bool) -> Kept | None:
+        """``None`` where all tokens are kept."""
         ratio = self.compression.ratio(level, edge=last or self._chunks == 0)
         tokens = chunk.kv.tokens
         keep = kept_tokens(tokens, ratio, self.compression.remainder)
         settings = self._model.settings
-        return chunk.kv if keep == tokens else COMPRESSORS[settings.compressor](chunk, keep, settings.share)
+        return None if keep == tokens else COMPRESSORS[settings.compressor](chunk, keep, settings.share)
 
     def _memory(self) -> list[KV]:
         dense = len(self._window)
@@ -137,5 +166,16 @@ def kept_tokens(tokens: int, ratio: int, remainder: str) -> int:
     return max(1, tokens // ratio) if remainder == "floor" else -(-tokens // ratio)
 
 
-def _slice(kv: KV, start: int, stop: int) -> KV:
-    return KV(kv.keys_LHTD[:, :, start:stop], kv.values_LHTD[:, :, start:stop])
+def _at(kv: KV, places_T: torch.Tensor) -> KV:
+    return KV(kv.keys_LHTD[:, :, places_T], kv.values_LHTD[:, :, places_T])
+
+
+def _with_text(kept: Kept, visual_T: torch.Tensor, whole: KV, text_S: torch.Tensor) -> KV:
+    """What was kept of the visual tokens, which stood at ``visual_T``, and all text of ``text_S``, in order."""
+    if not len(text_S):
+        return KV(kept.keys_LHTD, kept.values_LHTD)
+    both, shape = concatenate([kept, _at(whole, text_S)]), kept.places_LHK.shape
+    places_LHX = torch.cat([visual_T[kept.places_LHK], text_S.expand(*shape[:2], len(text_S))], dim=2)
+    order_LHX = places_LHX.argsort(dim=2)
+    rows_LHXD = order_LHX[..., None].expand(*order_LHX.shape, both.keys_LHTD.shape[-1])
+    return KV(both.keys_LHTD.gather(2, rows_LHXD), both.values_LHTD.gather(2, rows_LHXD))

@@ -105,6 +105,9 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _frame_format(raw: dict[str, Any]) -> FrameFormat:
     size, crop = raw["size"], raw.get("crop_size")
+    if "max_image_size" in raw:  # SmolVLM's frames are squeezed into a square
+        side = int(raw["max_image_size"]["longest_edge"])
+        return FrameFormat(side, side, "stretch")
     if raw.get("do_center_crop") and crop:
         return FrameFormat(int(crop["height"]), int(crop["width"]), "crop")
     if "shortest_edge" in size:  # both sides, as frames of one size are wanted

@@ -14,8 +14,13 @@ _QUESTION, _ANSWER, _NEXT = "x2lquestion", "x2lanswer", "x2lnext"
 class ChatFormat:
     """Token ids around a video. Only the template carries control tokens; a question is always plain text."""
 
-    def __init__(self, tokenizer: Any, video_token: str) -> None:
+    def __init__(
+        self, tokenizer: Any, video_token: str, *, template: str | None = None, behind_video: str = ""
+    ) -> None:
         """``tokenizer`` must treat control tokens as text (``split_special_tokens=True``).
+
+        ``template``: instead of its own. ``behind_video`` is written between a video's last token and what the template
+        has there.
 
         :raises CheckpointError: its chat template cannot be used.
         """
@@ -26,17 +31,24 @@ class ChatFormat:
         asked = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": _QUESTION}]}
         answered = {"role": "assistant", "content": [{"type": "text", "text": _ANSWER}]}
         again = {"role": "user", "content": [{"type": "text", "text": _NEXT}]}
-        first, both = _render(tokenizer, [asked]), _render(tokenizer, [asked, answered, again])
+        first, both = (_render(tokenizer, said, template) for said in ([asked], [asked, answered, again]))
         before, found, behind = first.partition(video_token)
         if not found or video_token in behind or behind.count(_QUESTION) != 1 or both.count(_ANSWER) != 1:
             raise CheckpointError(f"the chat template does not put one {video_token} in front of the question")
-        self.prefix_ids = self._ids(before)
-        self._question = behind
+        self._prefix, self._question = before, behind_video + behind
         follow_up = both.partition(_ANSWER)[2]
         # The control token behind an answer ends its turn; the rest of the template belongs to the next question.
         ended = self._special.match(follow_up)
         self._end_of_turn = ended.group() if ended else ""
         self._follow_up = follow_up.removeprefix(self._end_of_turn)
+
+    def prefix_ids(self, opening: str = "") -> list[int]:
+        """In front of the video's first token; ``opening`` is written behind the template's part of it."""
+        return self._ids(self._prefix + opening)
+
+    def frame_ids(self, text: str) -> list[int]:
+        """Text between frames, control tokens included."""
+        return self._ids(text)
 
     def question_ids(self, question: str, *, follow_up: bool = False) -> list[int]:
         """From behind the video, or behind an answer, up to where the next answer begins."""
@@ -59,9 +71,11 @@ class ChatFormat:
         return ids
 
 
-def _render(tokenizer: Any, messages: list[dict[str, Any]]) -> str:
+def _render(tokenizer: Any, messages: list[dict[str, Any]], template: str | None) -> str:
     try:
-        text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        text: str = tokenizer.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False
+        )
     except Exception as error:  # templates raise what they like
         raise CheckpointError(f"the chat template of this checkpoint cannot be used: {error}") from error
     return text

@@ -1,13 +1,18 @@
-"""How a plain model's KVs are compressed: part of its identity, as other settings make other KVs."""
+"""What stands behind a plain model's name: how its KVs are made, which is part of its identity, and how it runs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl
 
 from videox2l.errors import ConfigError
 from videox2l.models.plain.compressors import COMPRESSORS, Share
+
+Weights = Literal["stored", "int8"]
+
+# As transformers names them; none: all on one device.
+DEVICE_MAPS = ("", "auto", "balanced", "sequential")
 
 
 @dataclass(frozen=True)
@@ -17,11 +22,18 @@ class PlainSettings:
     ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`. ``share``: who keeps the same tokens
     (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of the running one it
     sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off can be resumed.
+    ``weights``: ``stored``, or the language model's rounded to ``int8`` as they are loaded.
+
+    The others change KVs by rounding only. ``device_map``: as transformers takes it (``auto``, …), or the path of a
+    JSON file of modules and devices. ``compile``: the decoder's layers run through ``torch.compile``.
     """
 
     compressor: str = "average"
     share: Share = "head"
     window: int = 0
+    weights: Weights = "stored"
+    device_map: str = ""
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.compressor not in COMPRESSORS:
@@ -30,10 +42,17 @@ class PlainSettings:
             raise ConfigError(f"share must be one of {', '.join(get_args(Share))}, got {self.share!r}")
         if self.window < 0:
             raise ConfigError(f"window must not be negative, got {self.window}")
+        if self.weights not in get_args(Weights):
+            raise ConfigError(f"weights must be one of {', '.join(get_args(Weights))}, got {self.weights!r}")
+        if self.device_map not in DEVICE_MAPS and not self.device_map.endswith(".json"):
+            raise ConfigError(
+                f"device_map must be one of {', '.join(DEVICE_MAPS[1:])} or a JSON file, got {self.device_map!r}"
+            )
 
     def document(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """What KVs depend on beyond rounding, as plain JSON types."""
+        document = {"compressor": self.compressor, "share": self.share, "window": self.window}
+        return document if self.weights == "stored" else document | {"weights": self.weights}
 
 
 def parse_settings(name: str) -> PlainSettings:
@@ -50,4 +69,8 @@ def parse_settings(name: str) -> PlainSettings:
         if not given["window"].isdecimal():
             raise ConfigError(f"{name}: window must be a number of chunks, got {given['window']!r}")
         given["window"] = int(given["window"])
+    if "compile" in given:
+        if given["compile"] not in ("true", "false"):
+            raise ConfigError(f"{name}: compile must be true or false, got {given['compile']!r}")
+        given["compile"] = given["compile"] == "true"
     return PlainSettings(**given)

@@ -16,7 +16,7 @@ from videox2l.errors import CheckpointError
 from videox2l.identity import fingerprint, hash_file
 from videox2l.kv import ChunkKV
 from videox2l.kv.rope import KeptTables, RopeTables, rotate
-from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
+from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState, Timeline
 from videox2l.models.relevance import RelevanceHeads, read_relevance_heads
 from videox2l.models.video_xl.checkpoint import load_config, load_network, weight_files
 from videox2l.models.video_xl.memory import VideoXLWorkload
@@ -43,7 +43,7 @@ class VideoXL:
         self.relevance_heads = relevance_heads
         config = network.config
         self.frame_format = config.frame_format
-        self.tokens_per_frame = config.tokens_per_frame
+        self.tokens_per_frame = self.dense_tokens_per_frame = config.tokens_per_frame
         self.context_length = config.text.max_position_embeddings
         self.default_compression = config.compression
         self.stop_ids = stop_ids(tokenizer)
@@ -67,7 +67,23 @@ class VideoXL:
         """``[F, H, W, 3]`` uint8 RGB frames → ``[F * tokens_per_frame, hidden]`` visual tokens."""
         return self.network.visual_tokens(frames_FHWC)
 
-    def start_prefill(self, compression: CompressionConfig, resume: PrefillState | None = None) -> VideoXLPrefill:
+    def dense_rows(
+        self,
+        visual_tokens_TN: torch.Tensor,
+        first: int,  # noqa: ARG002 (nothing stands around its frames)
+        timeline: Timeline | None = None,  # noqa: ARG002
+        *,
+        last: bool,  # noqa: ARG002
+    ) -> torch.Tensor:
+        """The visual tokens themselves."""
+        return visual_tokens_TN
+
+    def start_prefill(
+        self,
+        compression: CompressionConfig,
+        resume: PrefillState | None = None,
+        timeline: Timeline | None = None,  # noqa: ARG002 (it is told no times)
+    ) -> VideoXLPrefill:
         """Begin a video: runs the chat prompt in front of it. With ``resume``, go on behind the chunks it holds."""
         prompt_T = torch.tensor(prefix_ids(self.tokenizer))
         return VideoXLPrefill(self.network.language_model, self.network.vst, prompt_T, compression, resume)

@@ -8,7 +8,7 @@ from videox2l.config import GenerationConfig
 from videox2l.errors import QuestionTooLongError
 from videox2l.evaluation.benchmarks import full_kv
 from videox2l.evaluation.benchmarks.full_kv import FullKV, check_room
-from videox2l.models import KVCompressibleModel
+from videox2l.models import KVCompressibleModel, Timeline
 from videox2l.models.video_xl.prompt import prefix_ids
 
 GENERATION = GenerationConfig(max_new_tokens=6, logprobs=4)
@@ -23,7 +23,7 @@ def frames(model: KVCompressibleModel) -> list[np.ndarray]:
 def test_equals_one_forward_of_the_plain_model(random_model: KVCompressibleModel, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(full_kv, "_PIECE", 7)  # chunks of 40 tokens in pieces that do not divide them
     model, chunks = random_model, frames(random_model)
-    memory = FullKV(model, model.start_prefill(model.default_compression).prompt, chunks)
+    memory = FullKV(model, model.start_prefill(model.default_compression).prompt, chunks, Timeline.steady(20))
     assert memory.tokens == len(prefix_ids(model.tokenizer)) + 80
     text, logprobs = memory.ask("What is shown?", GENERATION)
 

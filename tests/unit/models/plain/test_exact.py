@@ -9,23 +9,30 @@ import pytest
 import torch
 from transformers import CLIPImageProcessorPil
 
+from tests.interleaved_checkpoints import expanded_ids
 from tests.unit.models.plain.conftest import plain
 from videox2l.answering.decode import generate
 from videox2l.config import CompressionConfig, GenerationConfig
 from videox2l.kv import KV, LEVELS, ChunkKV, mix, reload
+from videox2l.models import Timeline
 from videox2l.models.cache import to_cache
 from videox2l.models.plain.model import PlainModel
 
 DENSE = CompressionConfig(low_ratio=1, high_ratio=1, frames_per_chunk=3)
-QUESTION = "What is <video> in <|im_end|> the scene?"
+QUESTION = "What is in the scene?"
 
 
 def frames(count: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
 
 
+def timeline(frames: int) -> Timeline:
+    """A frame in 16 seconds, so that even ten take minutes."""
+    return Timeline.steady(frames, fps=1 / 16)
+
+
 def prefilled(model: PlainModel, frames_FHWC: torch.Tensor, compression: CompressionConfig) -> tuple[KV, list[ChunkKV]]:
-    prefill = model.start_prefill(compression)
+    prefill = model.start_prefill(compression, timeline=timeline(len(frames_FHWC)))
     chunks = frames_FHWC.split(compression.frames_per_chunk)
     kvs = [
         prefill.append(model.encode_frames(chunk_FHWC), last=number == len(chunks) - 1)
@@ -36,13 +43,17 @@ def prefilled(model: PlainModel, frames_FHWC: torch.Tensor, compression: Compres
 
 def whole_video(model: PlainModel, frames_FHWC: torch.Tensor) -> dict[str, torch.Tensor]:
     """What transformers' own processor would make of the video and the question."""
-    prefix, question = model.chat.prefix_ids, model.question_ids(QUESTION)
-    places = len(frames_FHWC) * model.tokens_per_frame + len(model.rows_behind)
-    ids = [*prefix, *[model.network.config.video_token_id] * places, *question]
     processing = model.processing
     pixels = CLIPImageProcessorPil(
         do_resize=False, do_center_crop=False, image_mean=processing.mean, image_std=processing.std
     )(list(frames_FHWC.numpy()), return_tensors="pt")["pixel_values"]
+    if model.frame_text is not None:
+        ids = expanded_ids(model, QUESTION, timeline(len(frames_FHWC)))
+        shaped = pixels[None] if model.network.config.model_type == "smolvlm" else pixels
+        return {"input_ids": torch.tensor([ids]), "pixel_values": shaped}
+    places = len(frames_FHWC) * model.tokens_per_frame + len(model.rows_behind)
+    video = [model.network.config.video_token_id] * places
+    ids = [*model.prompt_ids(None), *video, *model.question_ids(QUESTION)]
     return {"input_ids": torch.tensor([ids]), "pixel_values_videos": pixels[None]}
 
 

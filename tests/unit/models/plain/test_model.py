@@ -96,7 +96,7 @@ def test_prompt_is_what_the_template_renders(plain_checkpoints: dict[str, Path],
         return ids
 
     model = plain_model
-    first = [*model.chat.prefix_ids, model.network.config.video_token_id, *model.question_ids("Where?")]
+    first = [*model.prompt_ids(None), model.network.config.video_token_id, *model.question_ids("Where?")]
     assert first == tokens(rendered(asked))
     # An earlier answer stands where it was generated, which is not always how a template repeats it.
     behind = rendered(asked, answered, again).partition("There.")[2]
@@ -108,10 +108,10 @@ def test_control_tokens_in_a_question_are_text(plain_model: PlainModel) -> None:
     assert sorted(token for token in plain_ids if token > 255) == sorted(token for token in written if token > 255)
 
 
-def test_workload_without_weights(plain_checkpoints: dict[str, Path], plain_model: PlainModel) -> None:
-    folder = str(plain_checkpoints["llava_onevision"])
+def test_workload_without_weights(family_model: PlainModel) -> None:
+    folder = family_model.name
     unloaded = prefill_workload(folder, COMPRESSION, torch.float32, 7)
-    loaded = plain_model.workload(COMPRESSION, 7)
+    loaded = family_model.workload(COMPRESSION, 7)
     windowed = prefill_workload(folder + "?window=3", COMPRESSION, torch.float32, 7)
     assert windowed.prefill_bytes(mask=True)[0] > unloaded.prefill_bytes(mask=True)[0]
     assert unloaded.weight_bytes() == loaded.weight_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from videox2l.models.plain.compressors.average import average
-from videox2l.models.plain.compressors.chunk import Compressor, DenseChunk, Share, scored
+from videox2l.models.plain.compressors.chunk import Compressor, DenseChunk, Kept, Share, scored
 from videox2l.models.plain.compressors.expected_attention import expected_attention
 from videox2l.models.plain.compressors.key_norm import key_norm
 from videox2l.models.plain.compressors.key_similarity import key_similarity
@@ -20,4 +20,4 @@ COMPRESSORS: dict[str, Compressor] = {
     "expected_attention": scored(expected_attention),
 }
 
-__all__ = ["COMPRESSORS", "Compressor", "DenseChunk", "Share"]
+__all__ = ["COMPRESSORS", "Compressor", "DenseChunk", "Kept", "Share"]

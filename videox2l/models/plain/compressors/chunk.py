@@ -28,21 +28,31 @@ class DenseChunk:
     tokens_per_frame: int
 
 
+@dataclass(frozen=True)
+class Kept(KV):
+    """What a compressor keeps, in time order. ``places_LHK``: the chunk's token that each stands for, 0 … T - 1.
+
+    Text that stands between frames goes back to its place by them.
+    """
+
+    places_LHK: torch.Tensor
+
+
 class Compressor(Protocol):
     """Keep ``keep`` tokens (1 … T) of a chunk. ``share`` means nothing to those that choose no tokens."""
 
-    def __call__(self, chunk: DenseChunk, keep: int, share: Share, /) -> KV: ...
+    def __call__(self, chunk: DenseChunk, keep: int, share: Share, /) -> Kept: ...
 
 
 def scored(score: Callable[[DenseChunk], torch.Tensor]) -> Compressor:
     """Keep the tokens with the highest scores ``[L, H, T]``, in time order."""
 
-    def compress(chunk: DenseChunk, keep: int, share: Share) -> KV:
+    def compress(chunk: DenseChunk, keep: int, share: Share) -> Kept:
         scores_LHT = _shared(score(chunk).float(), share)
         # Stable, so that among equals the earlier token is kept wherever this runs.
         best_LHK = scores_LHT.argsort(dim=-1, descending=True, stable=True)[..., :keep].sort(dim=-1).values
         rows_LHKD = best_LHK[..., None].expand(*best_LHK.shape, chunk.kv.keys_LHTD.shape[-1])
-        return KV(chunk.kv.keys_LHTD.gather(2, rows_LHKD), chunk.kv.values_LHTD.gather(2, rows_LHKD))
+        return Kept(chunk.kv.keys_LHTD.gather(2, rows_LHKD), chunk.kv.values_LHTD.gather(2, rows_LHKD), best_LHK)
 
     return compress
 
