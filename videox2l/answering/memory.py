@@ -146,7 +146,8 @@ class _Making:
             for chunk in self._chunks
         ]
         places = {chunk: place for place, chunk in enumerate(self._chunks)}
-        mixer = Mixer(prompt, expected, self._rope_tables)
+        ends = [stored.next_position for stored in entries[self._chunks[-1]].levels.values()]
+        mixer = Mixer(prompt, expected, self._rope_tables, ends[0] if ends else None)
         mixer.place({places[chunk]: kv for chunk, kv in high.items()})
         self._costs.watch.lap("mix")
         for chunk, kv_or_reason in arriving:

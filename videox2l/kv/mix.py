@@ -52,17 +52,27 @@ class Mixer:
     """Puts a memory together part by part, in any order, since where a part lies follows from the sizes before it.
 
     ``tokens``: the size of each chunk, in time order. ``rope_tables(n, dtype)`` gives the tables of positions 0 … n-1.
+    ``next_position``: that of the last chunk, where keys stand at positions of their own. They are then shifted all
+    alike, so that text behind them begins at position n as it does for any other model; what attention sees are
+    distances, which stay what they were.
     """
 
     def __init__(
-        self, prompt: KV, tokens: Sequence[int], rope_tables: Callable[[int, torch.dtype], RopeTables]
+        self,
+        prompt: KV,
+        tokens: Sequence[int],
+        rope_tables: Callable[[int, torch.dtype], RopeTables],
+        next_position: int | None = None,
     ) -> None:
         layers, heads, _, dim = prompt.keys_LHTD.shape
         ends = list(itertools.accumulate(tokens, initial=prompt.tokens))
         self._slices = tuple(itertools.starmap(slice, itertools.pairwise(ends)))
         self._keys_LHTD = prompt.keys_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._values_LHTD = prompt.values_LHTD.new_empty(layers, heads, ends[-1], dim)
-        self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
+        if next_position is None:
+            self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
+        else:
+            self._cos_TD, self._sin_TD = _shift(ends[-1] - next_position, ends[-1], prompt, rope_tables)
         self._prompt_tokens = prompt.tokens
         self._place(slice(0, prompt.tokens), [prompt])
 
@@ -93,6 +103,14 @@ def mix(prompt: KV, chunks: Sequence[KV], rope_tables: Callable[[int, torch.dtyp
 
     ``chunks`` holds one KV a chunk in time order (see :func:`reload`); ``rope_tables`` as of :class:`Mixer`.
     """
-    mixer = Mixer(prompt, [chunk.tokens for chunk in chunks], rope_tables)
+    next_position = [prompt, *chunks][-1].next_position
+    mixer = Mixer(prompt, [chunk.tokens for chunk in chunks], rope_tables, next_position)
     mixer.place(dict(enumerate(chunks)))
     return mixer.finish()
+
+
+def _shift(by: int, tokens: int, prompt: KV, rope_tables: Callable[[int, torch.dtype], RopeTables]) -> RopeTables:
+    """Tables that move each of ``tokens`` by so many positions, back if negative. Views of one row."""
+    cos_TD, sin_TD = rope_tables(abs(by) + 1, prompt.keys_LHTD.dtype)
+    sin_D = sin_TD[-1] if by >= 0 else -sin_TD[-1]
+    return cos_TD[-1].expand(tokens, -1), sin_D.expand(tokens, -1)

@@ -33,12 +33,16 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class KVGeometry:
-    """The shape of a model's KVs: layers, KV heads and head dimension; ``dtype`` as torch names it (``bfloat16``)."""
+    """The shape of a model's KVs: layers, KV heads and head dimension; ``dtype`` as torch names it (``bfloat16``).
+
+    ``keys_in_place``: keys are kept rotated to their positions in the whole input (see :class:`~videox2l.kv.KV`).
+    """
 
     layers: int
     kv_heads: int
     head_dim: int
     dtype: str
+    keys_in_place: bool = False
 
     @property
     def bytes_per_token(self) -> int:
@@ -73,6 +77,12 @@ class Prefill(Protocol):
 
     def memory_tokens(self, level: Level) -> int:
         """Tokens that this level's pass has kept so far, the prompt included: the next chunk's first position."""
+
+    def at(self, times_s: Sequence[float]) -> None:
+        """When the next chunk's frames are shown, in seconds after the video's first. Optional.
+
+        For models that are told the time; not told, they take frames to come at the rate they were made for.
+        """
 
     def append(self, visual_tokens_TN: torch.Tensor, *, last: bool) -> ChunkKV:
         """Compress the next chunk at both levels; ``last`` marks the end of the video."""

@@ -66,6 +66,8 @@ BACKENDS: dict[str, Callable[[str], Backend]] = {
     # Stock models of transformers: the keys of plain/families.py.
     "llava_onevision": _plain,
     "llava_next_video": _plain,
+    "qwen2_vl": _plain,
+    "qwen2_5_vl": _plain,
 }
 
 # What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.

@@ -19,6 +19,7 @@ from videox2l.models.laps import Laps
 from videox2l.models.transfer import HostCopies
 from videox2l.store import DEFAULT_CODECS, ChunkEntry, IndexSpec, IndexWriter
 from videox2l.store.documents import checksum
+from videox2l.store.spec import ROPE_CONVENTION, ROPE_IN_PLACE
 from videox2l.video import Chunk, DecodedChunk, thumbnail
 
 Progress = Callable[[int, int], None]
@@ -73,6 +74,7 @@ def index_spec(
         decode=dataclasses.asdict(model.frame_format),
         dtype=geometry.dtype,
         codecs=codecs,
+        rope=ROPE_IN_PLACE if geometry.keys_in_place else ROPE_CONVENTION,
     )
 
 
@@ -139,6 +141,7 @@ def prefill_chunks(
             visual_tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
             laps.end("vision")
             before = {level: prefill.memory_tokens(level) for level in LEVELS}
+            prefill.at(item.chunk.times_s)
             kvs = prefill.append(visual_tokens_TN, last=due == total - 1)
             for level in LEVELS:
                 window[level] = max(window[level], before[level] + len(visual_tokens_TN) + kvs[level].tokens)

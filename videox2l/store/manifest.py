@@ -140,7 +140,7 @@ class Manifest:
                 "spec": self.spec.to_document(),
                 # Derived, but what a person opening this file looks for first.
                 "totals": {level: dataclasses.asdict(total) for level, total in self.totals.items()},
-                "prompt": dataclasses.asdict(self.prompt),
+                "prompt": self.prompt.to_document(),
                 "shards": [shard.to_document() for shard in self.shards],
                 "chunks": [chunk.to_document() for chunk in self.chunks],
             }

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from videox2l.answering import AnswerEngine, EngineConfig, ResidentVideo
@@ -17,7 +16,7 @@ from videox2l.answering.costs import Costs
 from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
 from videox2l.errors import CorruptDataError, VideoX2LError
 from videox2l.evaluation.benchmarks.benchmark import Benchmark, Choice, Item
-from videox2l.evaluation.benchmarks.full_kv import FullKV, check_room
+from videox2l.evaluation.benchmarks.full_kv import FullKV, TimedFrames, check_room
 from videox2l.evaluation.benchmarks.records import SELECTED, Asking, Record
 from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel
@@ -186,11 +185,11 @@ def _or_error(item: Item, condition: str, answer: Callable[[], Record]) -> Recor
     return Record(item.id, condition, item.prompt, item.answer, error=why)
 
 
-def _frames(model: KVCompressibleModel, manifest: Manifest, source: Path) -> Iterator[np.ndarray]:
+def _frames(model: KVCompressibleModel, manifest: Manifest, source: Path) -> Iterator[TimedFrames]:
     """The frames that were prefilled, chunk by chunk."""
     sampling = SamplingConfig(**dict(manifest.spec.sampling))
     frames_per_chunk = int(manifest.spec.compression["frames_per_chunk"])
     plan = plan_video_isolated(source, sampling, frames_per_chunk)
     with closing(decode_chunks_isolated(source, plan.chunks, model.frame_format)) as decoded:
         for item in decoded:
-            yield item.frames_FHWC
+            yield item.frames_FHWC, item.chunk.times_s

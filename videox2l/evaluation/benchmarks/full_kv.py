@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -13,25 +13,31 @@ from videox2l.answering.answer import TokenLogprob
 from videox2l.answering.decode import generate
 from videox2l.answering.stopwatch import Stopwatch
 from videox2l.answering.text import AnswerText
-from videox2l.config import GenerationConfig
+from videox2l.config import CompressionConfig, GenerationConfig
 from videox2l.errors import QuestionTooLongError
-from videox2l.kv import KV, mix
-from videox2l.models import KVCompressibleModel
+from videox2l.kv import KV, MixedKV, mix
+from videox2l.models import KVCompressibleModel, PrefillState
 from videox2l.models.cache import to_cache
 
 # Visual tokens that run together: enough to fill a GPU, while attention to a long cache stays within its memory.
 _PIECE = 1024
+
+TimedFrames = tuple[np.ndarray, Sequence[float]]
+"""A chunk's frames, uint8 [F, H, W, 3], and when each is shown, in seconds after the video's first."""
 
 
 class FullKV:
     """A video's uncompressed memory on a model that nobody else uses meanwhile. Questions leave it as it was."""
 
     @torch.inference_mode()
-    def __init__(self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[np.ndarray]) -> None:
-        """``prompt``: uncompressed KVs in front of the video; ``chunks``: its frames, uint8 [F, H, W, 3] each."""
+    def __init__(self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[TimedFrames]) -> None:
+        """``prompt``: uncompressed KVs in front of the video; ``chunks``: its frames, equally many but in the last."""
         self._model = model
-        self._cache: DynamicCache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
-        for frames_FHWC in chunks:
+        if model.geometry.keys_in_place:
+            self._cache: DynamicCache = to_cache(_dense(model, prompt, chunks))
+            return
+        self._cache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
+        for frames_FHWC, _ in chunks:
             tokens_TN = model.encode_frames(torch.from_numpy(frames_FHWC))
             for piece_TN in tokens_TN.split(_PIECE):
                 model.decoder(inputs_embeds=piece_TN[None], past_key_values=self._cache, logits_to_keep=1)
@@ -49,6 +55,18 @@ class FullKV:
             pass
         self._cache.crop(before - self.tokens)
         return text.text, text.logprobs or []
+
+
+def _dense(model: KVCompressibleModel, prompt: KV, chunks: Iterable[TimedFrames]) -> MixedKV:
+    """The same by a prefill that compresses nothing, for models that know best where their tokens stand."""
+    prefill, parts = None, []
+    for frames_FHWC, times_s in chunks:
+        if prefill is None:
+            nothing = CompressionConfig(low_ratio=1, high_ratio=1, frames_per_chunk=len(frames_FHWC))
+            prefill = model.start_prefill(nothing, PrefillState(prompt, []))
+        prefill.at(times_s)
+        parts.append(prefill.append(model.encode_frames(torch.from_numpy(frames_FHWC)), last=False)["low"])
+    return mix(prompt, parts, partial(model.rope_tables, 0))
 
 
 def check_room(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from videox2l.kv import LEVELS
 from videox2l.models.memory import Workload
 from videox2l.models.plain.prefill import kept_tokens
+from videox2l.video.frames import FrameFormat
 
 # Chat templates in front of a video are shorter than this.
 _PROMPT_TOKENS = 64
@@ -25,6 +27,7 @@ class PlainWorkload(Workload):
     weights: int
     tokens_per_frame: int
     window: int
+    frame_format: FrameFormat
 
     def weight_bytes(self) -> int:
         return self.weights * self.dtype.itemsize
@@ -53,7 +56,10 @@ class PlainWorkload(Workload):
     def _vision_bytes(self) -> int:
         """All layers' states are kept, as transformers hands out all."""
         vision, frames = self.vision, min(VISION_BATCH_FRAMES, self.compression.frames_per_chunk)
-        patches = (vision.image_size // vision.patch_size) ** 2 + 1
-        states = (vision.num_hidden_layers + 6) * vision.hidden_size + 2 * vision.intermediate_size
-        pixels = 3 * vision.image_size**2 * 16
+        sides = self.frame_format.height, self.frame_format.width
+        patches = math.prod(side // vision.patch_size for side in sides) + 1
+        width = getattr(vision, "embed_dim", vision.hidden_size)  # Qwen2-VL's hidden_size is the language model's
+        inner = getattr(vision, "intermediate_size", None) or width * vision.mlp_ratio
+        states = (vision.num_hidden_layers + 6) * width + 2 * inner
+        pixels = 3 * math.prod(sides) * 16
         return frames * (patches * (states + 3 * self.text.hidden_size) * self.dtype.itemsize + pixels)

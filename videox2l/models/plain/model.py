@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from videox2l.config import CompressionConfig
-from videox2l.errors import CheckpointError
+from videox2l.errors import CheckpointError, ModelError
 from videox2l.identity import fingerprint, hash_file
 from videox2l.kv import ChunkKV
 from videox2l.kv.rope import RopeTables, rotate
@@ -27,8 +27,10 @@ from videox2l.models.plain.prefill import PlainPrefill
 from videox2l.models.plain.processing import load_processing, load_tokenizer
 from videox2l.models.plain.prompt import ChatFormat
 from videox2l.models.plain.settings import PlainSettings, parse_settings
+from videox2l.models.plain.stretch import Place, Stretch
 from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState
 from videox2l.models.relevance import read_relevance_heads
+from videox2l.video.frames import FrameFormat
 
 # Nothing was trained for any ratio; 1 token in 16 keeps the gist small beside half of them. Not tuned.
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=16)
@@ -41,9 +43,9 @@ class PlainModel:
         self, network: Any, folder: Path, *, name: str, identity: ModelIdentity, settings: PlainSettings
     ) -> None:
         self.network, self.name, self.identity, self.settings = network, name, identity, settings
-        self.processing, self.tokenizer = load_processing(folder), load_tokenizer(folder)
+        self.processing, self.tokenizer = load_processing(folder, settings.size), load_tokenizer(folder)
         self._family = FAMILIES[network.config.model_type]
-        self._decoder = causal_decoder(network)
+        self._decoder = causal_decoder(network, self._family.shell)
         self.capture = Capture(self._decoder.base_model.layers)
         self.chat = ChatFormat(self.tokenizer, self._video_token())
         self.stop_ids = stop_ids(folder, self.tokenizer)
@@ -58,13 +60,22 @@ class PlainModel:
             )
         head_dim = self._decoder.base_model.layers[0].self_attn.head_dim
         dtype = str(self._decoder.dtype).removeprefix("torch.")
-        self.geometry = KVGeometry(text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype)
+        self.geometry = KVGeometry(
+            text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype, self.three_positions
+        )
         blank = torch.zeros(1, self.frame_format.height, self.frame_format.width, 3, dtype=torch.uint8)
-        self.tokens_per_frame = len(self.encode_frames(blank))
+        self.tokens_per_step = len(self.encode_frames(blank))
+        """Visual tokens of as many frames as the model takes as one step in time."""
+        self.tokens_per_frame = -(-self.tokens_per_step // self._family.frames_per_step)
         behind = self._family.behind(network)
         weight = self._decoder.get_input_embeddings().weight
         self.rows_behind: torch.Tensor = weight[:0] if behind is None else behind.to(weight)
         """``[S, hidden]`` that the model puts behind a video."""
+
+    @property
+    def three_positions(self) -> bool:
+        """Whether positions are three numbers a token (M-RoPE)."""
+        return self._family.three_positions
 
     @property
     def decoder(self) -> PreTrainedModel:
@@ -92,6 +103,25 @@ class PlainModel:
         """Begin a video: runs the chat template in front of it. With ``resume``, go on behind the chunks it holds."""
         return PlainPrefill(self, compression, resume)
 
+    def arrange(self, visual_TN: torch.Tensor, place: Place) -> Stretch:
+        """A chunk's visual tokens as the language model takes them."""
+        return self._family.arrange(self, visual_TN, place)
+
+    def check_compression(self, compression: CompressionConfig) -> None:
+        """Raise :class:`ModelError` for chunks that do not hold whole steps in time."""
+        step = self._family.frames_per_step
+        if compression.frames_per_chunk % step:
+            raise ModelError(
+                f"{self.name} takes {step} frames at a time: chunks of {compression.frames_per_chunk} frames would "
+                f"cut through them; use a multiple of {step} (--frames-per-chunk)"
+            )
+
+    def rotate_to(self, keys_LHKD: torch.Tensor, positions_3X: torch.Tensor) -> torch.Tensor:
+        """Keys at positions of three numbers that broadcast to ``[3, L, H, K]``; they need not be whole."""
+        cos_XKD, sin_XKD = self._decoder.base_model.rotary_emb(keys_LHKD, positions_3X.flatten(1, -2))
+        shape = (*positions_3X.shape[1:], keys_LHKD.shape[-1])
+        return rotate(keys_LHKD, (cos_XKD.view(shape), sin_XKD.view(shape)))
+
     def append_together(
         self, prefills: Sequence[PlainPrefill], visual_tokens: Sequence[torch.Tensor], last: Sequence[bool]
     ) -> list[ChunkKV]:
@@ -103,7 +133,15 @@ class PlainModel:
 
     def workload(self, compression: CompressionConfig, chunks: int) -> PlainWorkload:
         """The prefill of a video of so many chunks."""
-        return _workload(self.network, self.tokens_per_frame, self.settings, compression, self._decoder.dtype, chunks)
+        return _workload(
+            self.network,
+            self.tokens_per_frame,
+            self.frame_format,
+            self.settings,
+            compression,
+            self._decoder.dtype,
+            chunks,
+        )
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
@@ -151,12 +189,13 @@ def plain_workload(
     folder: Path, compression: CompressionConfig, dtype: torch.dtype, chunks: int, *, settings: PlainSettings
 ) -> PlainWorkload:
     """A prefill on the checkpoint in ``folder``, of which no weights are read."""
-    wanted = load_processing(folder).frame_format
+    wanted = load_processing(folder, settings.size).frame_format
     with torch.device("meta"), torch.inference_mode():
         network = AutoModelForImageTextToText.from_config(load_config(folder), trust_remote_code=False)
         family = FAMILIES[network.config.model_type]
         tokens = len(family.frames(network, torch.zeros(1, 3, wanted.height, wanted.width)))
-    return _workload(network, tokens, settings, compression, dtype, chunks)
+    tokens = -(-tokens // family.frames_per_step)
+    return _workload(network, tokens, wanted, settings, compression, dtype, chunks)
 
 
 def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> ModelIdentity:
@@ -178,6 +217,7 @@ _NOT_IDENTITY = ("generation_config.json", "relevance.json", "model.safetensors.
 def _workload(
     network: Any,
     tokens_per_frame: int,
+    frame_format: FrameFormat,
     settings: PlainSettings,
     compression: CompressionConfig,
     dtype: torch.dtype,
@@ -191,5 +231,6 @@ def _workload(
         vision=network.config.vision_config,
         weights=sum(parameter.numel() for parameter in network.parameters()),
         tokens_per_frame=tokens_per_frame,
+        frame_format=frame_format,
         window=settings.window,
     )

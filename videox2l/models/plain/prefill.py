@@ -6,7 +6,8 @@ Both levels are made of what that pass leaves. With a low ratio of 1 it is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +15,11 @@ import torch
 from videox2l.config import CompressionConfig
 from videox2l.errors import ModelError
 from videox2l.kv import KV, LEVELS, ChunkKV, Level, concatenate, mix
+from videox2l.kv.rope import rotate
 from videox2l.models.cache import to_cache
 from videox2l.models.plain.capture import Caught
 from videox2l.models.plain.compressors import COMPRESSORS, DenseChunk
+from videox2l.models.plain.stretch import Place, Stretch
 from videox2l.models.protocol import PrefillState
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ class PlainPrefill:
 
         :raises ModelError: the settings have a window of dense chunks, of which an archive knows nothing.
         """
+        model.check_compression(compression)
         self._model, self.compression = model, compression
         self._dense_window = model.settings.window if compression.low_ratio > 1 else 0
         if resume is not None and self._dense_window:
@@ -43,18 +47,24 @@ class PlainPrefill:
         self._kept = dict.fromkeys(LEVELS, 0)
         self._chunks = 0
         self._finished = False
+        self._times_s: tuple[float, ...] = ()
         self.after_pass: Callable[[Level], None] = lambda _: None
         device = model.decoder.device
         with torch.inference_mode():
             ids_T = torch.tensor(model.chat.prefix_ids, device=device)
-            prompt = self._run(model.decoder.get_input_embeddings()(ids_T), None)
+            rows_TN = model.decoder.get_input_embeddings()(ids_T)
+            prompt = self._run(Stretch(rows_TN, slice(0, 0), slice(0, len(rows_TN))), None)
         self._proxy_LQPD = prompt.queries
-        self.prompt: KV = prompt.kv if resume is None else resume.prompt.to(device=device)
+        self.prompt: KV = self._prompt(prompt.kv) if resume is None else resume.prompt.to(device=device)
         for kvs in () if resume is None else resume.chunks:
             self._keep(kvs, None)
 
     def expect(self, chunks: int, raw_tokens: int) -> None:
         """Nothing is reserved."""
+
+    def at(self, times_s: Sequence[float]) -> None:
+        """When the next chunk's frames are shown, in seconds after the video's first."""
+        self._times_s = tuple(times_s)
 
     def memory_tokens(self, level: Level) -> int:
         """Tokens of this level so far, the prompt included."""
@@ -64,31 +74,50 @@ class PlainPrefill:
     def append(self, visual_tokens_TN: torch.Tensor, *, last: bool) -> ChunkKV:
         """Compress the next chunk's ``[T, hidden]`` visual tokens at both levels; ``last`` marks the video's end.
 
-        Rows that the model puts behind a video (a line break) are kept dense behind the last chunk's tokens. Raises
+        Rows of text (a line break behind a video) are kept dense, behind what is kept of the others. Raises
         :class:`ModelError` after the last chunk.
         """
         if self._finished:
             raise ModelError("this prefill has had its last chunk: start another one for another video")
-        behind_SN = self._model.rows_behind if last else visual_tokens_TN[:0]
-        tokens = len(visual_tokens_TN)
-        caught = self._run(torch.cat([visual_tokens_TN, behind_SN.to(visual_tokens_TN)]), self._memory())
-        whole = caught.kv
-        dense = _slice(whole, 0, tokens)
-        chunk = DenseChunk(dense, caught.queries[:, :, :tokens], self._proxy_LQPD, self._model.tokens_per_frame)
+        memory = self._memory()
+        stretch = self._model.arrange(visual_tokens_TN, self._place(memory, last))
+        caught = self._run(stretch, memory)
+        whole = self._dense(caught, stretch)
+        chunk, text = whole.part(stretch.visual), whole.part(stretch.text)
         kvs: dict[Level, KV] = {}
         for level in LEVELS:
-            kvs[level] = concatenate([self._compress(chunk, level, last), _slice(whole, tokens, whole.tokens)])
+            kept = concatenate([self._compress(chunk, level, last), text.whole()])
+            kvs[level] = replace(kept, next_position=stretch.next_position)
             self.after_pass(level)
-        self._keep(kvs, whole)
-        self._finished = last
+        seen_dense = replace(whole.whole(), next_position=stretch.next_position) if self._dense_window else None
+        self._keep(kvs, seen_dense)
+        self._finished, self._times_s = last, ()
         return kvs
+
+    def _place(self, memory: Sequence[KV], last: bool) -> Place:
+        position = [self.prompt, *memory][-1].next_position
+        tokens = self.prompt.tokens
+        first_frame = self._chunks * self.compression.frames_per_chunk
+        return Place(first_frame, self._times_s, tokens if position is None else position, tokens, last)
+
+    def _dense(self, caught: Caught, stretch: Stretch) -> DenseChunk:
+        model = self._model
+        return DenseChunk(
+            caught.kv, caught.queries, self._proxy_LQPD, model.tokens_per_step, stretch.positions_3T, model.rotate_to
+        )
+
+    def _prompt(self, kv: KV) -> KV:
+        if not self._model.three_positions:
+            return kv
+        tables = self._model.rope_tables(0, kv.tokens, kv.keys_LHTD.dtype)
+        return KV(rotate(kv.keys_LHTD, tables), kv.values_LHTD, next_position=kv.tokens)
 
     def _compress(self, chunk: DenseChunk, level: Level, last: bool) -> KV:
         ratio = self.compression.ratio(level, edge=last or self._chunks == 0)
         tokens = chunk.kv.tokens
         keep = kept_tokens(tokens, ratio, self.compression.remainder)
         settings = self._model.settings
-        return chunk.kv if keep == tokens else COMPRESSORS[settings.compressor](chunk, keep, settings.share)
+        return chunk.whole() if keep == tokens else COMPRESSORS[settings.compressor](chunk, keep, settings.share)
 
     def _memory(self) -> list[KV]:
         dense = len(self._window)
@@ -103,20 +132,24 @@ class PlainPrefill:
             self._kept[level] += kvs[level].tokens
         self._chunks += 1
 
-    def _run(self, rows_TN: torch.Tensor, memory: list[KV] | None) -> Caught:
-        """The language model on ``rows_TN`` behind the prompt and ``memory``; ``None`` is the very beginning."""
-        decoder = self._model.decoder
+    def _run(self, stretch: Stretch, memory: list[KV] | None) -> Caught:
+        """The language model on ``stretch`` behind the prompt and ``memory``; ``None`` is the very beginning."""
+        decoder, rows_TN = self._model.decoder, stretch.rows_TN
         cache, start = None, 0
         if memory is not None:
             mixed = mix(self.prompt, memory, lambda count, dtype: self._model.rope_tables(0, count, dtype))
             cache, start = to_cache(mixed), mixed.tokens
-        positions_BT = torch.arange(start, start + len(rows_TN), device=rows_TN.device)[None]
+        if stretch.positions_3T is None or memory is None:
+            positions = torch.arange(start, start + len(rows_TN), device=rows_TN.device)[None]
+        else:  # the memory is moved such that text behind it begins at ``start``
+            positions = stretch.positions_3T[:, None] + start - self._place(memory, False).position
         with self._model.capture.catch() as caught:
             decoder.base_model(
                 inputs_embeds=rows_TN[None].to(decoder.dtype),
-                position_ids=positions_BT,
+                position_ids=positions,
                 past_key_values=cache,
                 use_cache=cache is not None,
+                **stretch.more,
             )
         return caught
 
@@ -124,7 +157,3 @@ class PlainPrefill:
 def kept_tokens(tokens: int, ratio: int, remainder: str) -> int:
     """How many of a chunk's ``tokens`` are kept at ``ratio``: at least one."""
     return max(1, tokens // ratio) if remainder == "floor" else -(-tokens // ratio)
-
-
-def _slice(kv: KV, start: int, stop: int) -> KV:
-    return KV(kv.keys_LHTD[:, :, start:stop], kv.values_LHTD[:, :, start:stop])

@@ -17,11 +17,14 @@ class PlainSettings:
     ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`. ``share``: who keeps the same tokens
     (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of the running one it
     sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off can be resumed.
+    ``size``: ``WIDTHxHEIGHT`` of frames in pixels, for models that take any size; by default
+    :data:`~videox2l.models.plain.processing.DEFAULT_UNITS`.
     """
 
     compressor: str = "average"
     share: Share = "head"
     window: int = 0
+    size: str = ""
 
     def __post_init__(self) -> None:
         if self.compressor not in COMPRESSORS:
@@ -32,8 +35,8 @@ class PlainSettings:
             raise ConfigError(f"window must not be negative, got {self.window}")
 
     def document(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """As plain JSON types; without a size where none was chosen."""
+        return {name: value for name, value in asdict(self).items() if value != ""}
 
 
 def parse_settings(name: str) -> PlainSettings:

@@ -53,6 +53,9 @@ class VideoXLPrefill:
                 self._run_prompt(prompt_ids_T.to(weight.device)) if resume is None else self._restore(resume)
             )
 
+    def at(self, times_s: Sequence[float]) -> None:
+        """This model is not told the time."""
+
     def memory_tokens(self, level: Level) -> int:
         """Tokens that this level's pass has kept so far, the prompt included: the next chunk's first position."""
         return self._memory[level].tokens

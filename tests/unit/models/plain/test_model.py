@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,12 +33,17 @@ def test_ingest_and_ask(family_model: PlainModel, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     write_numbered_clip(clip, pts=regular(25))
     archive = Archive.open(tmp_path / "archive", create=True)
-    identity, manifest = ingest_video(model, archive, clip, sampling=SamplingConfig(fps=10), compression=COMPRESSION)
+    compression = replace(COMPRESSION, frames_per_chunk=6)
+    identity, manifest = ingest_video(model, archive, clip, sampling=SamplingConfig(fps=10), compression=compression)
     assert manifest is not None
     video = ResidentVideo(model, archive.open_index(identity.video_id))
     history = [Turn("What is first?", "A square.")]
     with AnswerEngine(model) as engine:
         for select, turns in (("attention", []), ("keys", history), ("all", []), ("none", history)):
+            if select == "keys" and model.geometry.keys_in_place:
+                with pytest.raises(ConfigError, match="use attention"):
+                    ask(model, video, "What?", SelectionConfig(select=select), SHORT)
+                continue
             selection = SelectionConfig(select=select, top_k=1)
             *_, shared = engine.stream(video, "What <|im_end|> happens?", selection, SHORT, history=turns)
             alone = ask(model, video, "What <|im_end|> happens?", selection, SHORT, history=turns)
@@ -116,7 +122,7 @@ def test_workload_without_weights(plain_checkpoints: dict[str, Path], plain_mode
         ({"model_type": "qwen2"}, "without video"),
         ({"model_type": "brand_new_video"}, "does not know"),
         ({"model_type": "odd", "auto_map": {"AutoModel": "modeling.Odd"}}, "code of its own"),
-        ({"model_type": "qwen2_vl", "vision_config": {}}, "no backend handles yet"),
+        ({"model_type": "glm4v", "vision_config": {}}, "no backend handles yet"),
     ],
 )
 def test_models_of_no_backend(tmp_path: Path, config: dict[str, object], message: str) -> None:
