@@ -19,14 +19,16 @@ from transformers import (
     Qwen2Config,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipVisionConfig,
 )
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from tests.checkpoints import byte_tokenizer
 
-FAMILIES = ("llava_onevision", "llava_next_video", "qwen2_vl", "qwen2_5_vl")
-SETTINGS = {"qwen2_vl": "?size=32x32", "qwen2_5_vl": "?size=32x32"}
+FAMILIES = ("llava_onevision", "llava_next_video", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+SETTINGS = dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), "?size=32x32")
 """Behind a family's name, so that all take frames of 32 × 32 pixels."""
 
 # In the manner of LLaVA-OneVision's, which puts a space behind a role but a line break where it lets the model answer.
@@ -102,7 +104,20 @@ def _qwen2_5_vl(text: dict[str, Any], tokens: dict[str, int]) -> Any:
     )
 
 
-_QWEN = {"qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl}
+def _qwen3_vl(text: dict[str, Any], tokens: dict[str, int]) -> Any:
+    vision = {
+        **_QWEN_VISION,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0],
+    }
+    text = {**text, "head_dim": 8, "rope_parameters": dict(_SECTIONS)}
+    return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **tokens))
+
+
+_QWEN = {"qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl}
 
 
 def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, seed: int = 0) -> Path:
@@ -116,6 +131,8 @@ def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, see
         "video_token_index": tokenizer.convert_tokens_to_ids("<video>"),
         "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
         "video_token_id": tokenizer.convert_tokens_to_ids("<video>"),
+        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
     }
     network: Any
     settings: dict[str, Any]

@@ -34,8 +34,8 @@ class Family:
 
     ``frames(network, pixels_FCHW)``: visual tokens ``[F / frames_per_step * P, N]``, ``F`` filled up to whole steps.
     ``behind(network)``: rows behind the video. ``arrange``: a chunk's rows and positions. ``three_positions``: they are
-    three numbers a token (M-RoPE). ``shell(text_config)``: a causal language model of the same layout, whose weights
-    are replaced by the family's.
+    three numbers a token (M-RoPE). ``text_tokens_per_step``: at most, of text between frames.
+    ``shell(text_config)``: a causal language model of the same layout, whose weights are replaced by the family's.
     """
 
     frames: Callable[[Any, torch.Tensor], torch.Tensor]
@@ -43,6 +43,7 @@ class Family:
     frames_per_step: int = 1
     arrange: Callable[[PlainModel, torch.Tensor, Place], Stretch] = one_behind_another
     three_positions: bool = False
+    text_tokens_per_step: int = 0
     shell: Callable[[Any], PreTrainedModel] = AutoModelForCausalLM.from_config
 
 
@@ -56,9 +57,10 @@ def _next_video_frames(network: Any, pixels_FCHW: torch.Tensor) -> torch.Tensor:
     return rows_TN
 
 
-def _qwen(arrange: Callable[[PlainModel, torch.Tensor, Place], Stretch]) -> Family:
+def _qwen(arrange: Callable[[PlainModel, torch.Tensor, Place], Stretch], text_tokens_per_step: int = 0) -> Family:
     return Family(
         qwen_vl.frames,
+        text_tokens_per_step=text_tokens_per_step,
         frames_per_step=qwen_vl.FRAMES_PER_STEP,
         arrange=arrange,
         three_positions=True,
@@ -72,4 +74,5 @@ FAMILIES: dict[str, Family] = {
     "llava_next_video": Family(_next_video_frames),
     "qwen2_vl": _qwen(qwen_vl.arrange_by_step),
     "qwen2_5_vl": _qwen(qwen_vl.arrange_by_time),
+    "qwen3_vl": _qwen(qwen_vl.arrange_with_times, qwen_vl.TEXT_TOKENS_PER_STEP),
 }

@@ -20,13 +20,17 @@ VISION_BATCH_FRAMES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class PlainWorkload(Workload):
-    """A prefill to be. ``text`` is the language model's configuration, ``weights`` the count of all parameters."""
+    """A prefill to be. ``text`` is the language model's configuration, ``weights`` the count of all parameters.
+
+    ``text_tokens``: of text among a chunk's frames, at most.
+    """
 
     text: Any
     vision: Any
     weights: int
     tokens_per_frame: int
     window: int
+    text_tokens: int
     frame_format: FrameFormat
 
     def weight_bytes(self) -> int:
@@ -37,7 +41,8 @@ class PlainWorkload(Workload):
         raw = self.compression.frames_per_chunk * self.tokens_per_frame
         head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         token_bytes = 2 * text.num_hidden_layers * text.num_key_value_heads * head_dim * size
-        kept = {level: self._most(level, raw) for level in LEVELS}
+        kept = {level: self._most(level, raw) + self.text_tokens for level in LEVELS}
+        raw += self.text_tokens
         memory = _PROMPT_TOKENS + self.chunks * kept["low"] + self.window * raw
         # What is kept, its rotated copy, and the cache that the model itself makes of it, which grows by the chunk.
         memories = self.videos * (3 * memory + raw) * token_bytes

@@ -223,6 +223,8 @@ def _workload(
     dtype: torch.dtype,
     chunks: int,
 ) -> PlainWorkload:
+    family = FAMILIES[network.config.model_type]
+    steps = -(-compression.frames_per_chunk // family.frames_per_step)
     return PlainWorkload(
         compression=compression,
         dtype=dtype,
@@ -233,4 +235,5 @@ def _workload(
         tokens_per_frame=tokens_per_frame,
         frame_format=frame_format,
         window=settings.window,
+        text_tokens=steps * family.text_tokens_per_step,
     )

@@ -74,8 +74,8 @@ class PlainPrefill:
     def append(self, visual_tokens_TN: torch.Tensor, *, last: bool) -> ChunkKV:
         """Compress the next chunk's ``[T, hidden]`` visual tokens at both levels; ``last`` marks the video's end.
 
-        Rows of text (a line break behind a video) are kept dense, behind what is kept of the others. Raises
-        :class:`ModelError` after the last chunk.
+        Rows of text (times between frames, a line break behind the video) are kept dense, behind what is kept of the
+        others. Raises :class:`ModelError` after the last chunk.
         """
         if self._finished:
             raise ModelError("this prefill has had its last chunk: start another one for another video")
@@ -83,10 +83,11 @@ class PlainPrefill:
         stretch = self._model.arrange(visual_tokens_TN, self._place(memory, last))
         caught = self._run(stretch, memory)
         whole = self._dense(caught, stretch)
-        chunk, text = whole.part(stretch.visual), whole.part(stretch.text)
+        visual, text = whole.part(stretch.visual), whole.part(stretch.text)
         kvs: dict[Level, KV] = {}
         for level in LEVELS:
-            kept = concatenate([self._compress(chunk, level, last), text.whole()])
+            keep = self._kept_tokens(visual.kv.tokens, level, last)
+            kept = whole.whole() if keep == visual.kv.tokens else self._compressed(visual, keep, text)
             kvs[level] = replace(kept, next_position=stretch.next_position)
             self.after_pass(level)
         seen_dense = replace(whole.whole(), next_position=stretch.next_position) if self._dense_window else None
@@ -112,12 +113,13 @@ class PlainPrefill:
         tables = self._model.rope_tables(0, kv.tokens, kv.keys_LHTD.dtype)
         return KV(rotate(kv.keys_LHTD, tables), kv.values_LHTD, next_position=kv.tokens)
 
-    def _compress(self, chunk: DenseChunk, level: Level, last: bool) -> KV:
+    def _kept_tokens(self, tokens: int, level: Level, last: bool) -> int:
         ratio = self.compression.ratio(level, edge=last or self._chunks == 0)
-        tokens = chunk.kv.tokens
-        keep = kept_tokens(tokens, ratio, self.compression.remainder)
+        return kept_tokens(tokens, ratio, self.compression.remainder)
+
+    def _compressed(self, visual: DenseChunk, keep: int, text: DenseChunk) -> KV:
         settings = self._model.settings
-        return chunk.whole() if keep == tokens else COMPRESSORS[settings.compressor](chunk, keep, settings.share)
+        return concatenate([COMPRESSORS[settings.compressor](visual, keep, settings.share), text.whole()])
 
     def _memory(self) -> list[KV]:
         dense = len(self._window)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from transformers import CLIPImageProcessorPil, Qwen2VLImageProcessorPil
+from transformers import AutoTokenizer, CLIPImageProcessorPil, Qwen2VLImageProcessorPil
 
 from videox2l.models.plain.model import PlainModel
 
@@ -23,8 +23,20 @@ def whole_video(model: PlainModel, frames_FHWC: torch.Tensor, question: str) -> 
         all_ids = [*model.chat.prefix_ids, *[network.config.video_token_id] * places, *ids]
         return {"input_ids": torch.tensor([all_ids]), "pixel_values_videos": pixels_FCHW[None]}
     patches_PX, grid_V3 = _pairs(pixels_FCHW, model)
-    places = len(patches_PX) // 4
-    all_ids = torch.tensor([[*model.chat.prefix_ids, *[network.config.video_token_id] * places, *ids]])
+    rows_and_columns = int(grid_V3[0, 1:].prod())
+    video = [network.config.video_token_id]
+    if network.config.model_type == "qwen3_vl":
+        step = "<|vision_start|>" + "<video>" * (rows_and_columns // 4) + "<|vision_end|>"
+        last = len(frames_FHWC) - 1
+        text = "".join(
+            f"<{(2 * pair + min(2 * pair + 1, last)) / 2 / FPS:.1f} seconds>{step}"
+            for pair in range(int(grid_V3[0, 0]))
+        )
+        reading = AutoTokenizer.from_pretrained(model.tokenizer.name_or_path)
+        video = reading(text, add_special_tokens=False)["input_ids"]
+    else:
+        video *= len(patches_PX) // 4
+    all_ids = torch.tensor([[*model.chat.prefix_ids, *video, *ids]])
     return {
         "input_ids": all_ids,
         "pixel_values_videos": patches_PX,
