@@ -75,3 +75,23 @@ def test_a_memory_is_the_same_in_whatever_order_its_parts_come() -> None:
     assert torch.equal(mixed.keys_LHTD, whole.keys_LHTD)
     assert torch.equal(mixed.values_LHTD, whole.values_LHTD)
     assert mixed.chunk_slices == whole.chunk_slices
+
+
+@pytest.mark.parametrize("next_position", [4, 9, 40])
+def test_keys_in_place_keep_their_distances_to_text_behind_them(next_position: int) -> None:
+    """Where text stands at n, the number of tokens; keys from the first on were made for it at ``next_position``."""
+    parts = [random_kv(tokens, tokens) for tokens in (3, 4, 1)]
+    places_T = torch.tensor([0, 1, 2, 3, 3, 3, 2, 1])  # as M-RoPE gives them: not in steps of 1
+    places = places_T.split([part.tokens for part in parts])
+
+    def at(places_T: torch.Tensor) -> RopeTables:
+        cos_BTD, sin_BTD = ROTARY(torch.empty(()), places_T[None])
+        return cos_BTD[0], sin_BTD[0]
+
+    prompt, *chunks = (
+        KV(rotate(part.keys_LHTD, at(where_T)), part.values_LHTD, next_position=end)
+        for part, where_T, end in zip(parts, places, (3, 4, next_position), strict=True)
+    )
+    mixed = mix(prompt, chunks, tables)
+    expected = rotate(concatenate(parts).keys_LHTD, at(places_T + mixed.tokens - next_position))
+    torch.testing.assert_close(mixed.keys_LHTD, expected, atol=1e-5, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import get_args
 
 import pytest
@@ -136,3 +137,22 @@ def test_settings_of_a_name() -> None:
 def test_impossible_settings(settings: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_settings(f"folder?{settings}")
+
+
+@pytest.mark.parametrize("name", ["average", "key_norm"])
+def test_what_is_kept_goes_to_its_own_position(chunk: DenseChunk, name: str) -> None:
+    """With three positions a token. ``rotate`` writes down where it was told to rotate to."""
+    told: list[torch.Tensor] = []
+
+    def rotate(keys_LHKD: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        told.append(positions.expand(3, *keys_LHKD.shape[:3]))
+        return keys_LHKD
+
+    positions_3T = torch.stack([torch.arange(TOKENS) // 3, torch.arange(TOKENS) % 3, 7 + torch.arange(TOKENS)])
+    placed = dataclasses.replace(chunk, positions_3T=positions_3T, rotate=rotate)
+    kept = COMPRESSORS[name](placed, 6, "head")
+    if name == "average":
+        expected = positions_3T.float().unflatten(1, (6, 2)).mean(-1)[:, None, None].expand_as(told[0])
+    else:
+        expected = positions_3T[:, places(kept, chunk)]
+    assert torch.equal(told[0], expected)
