@@ -11,19 +11,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.plain_checkpoints import SETTINGS
+from tests.unit.answering.by_hand import assert_equal, mixed
 from tests.unit.models.plain.conftest import plain
 from tests.unit.models.plain.reference import FPS
 from tests.unit.models.plain.test_exact import QUESTION, frames, prefilled
 from tests.unit.video.clips import regular, write_numbered_clip
-from videox2l import Archive, CompressionConfig, GenerationConfig, ResidentVideo, SelectionConfig, ask, ingest_video
-from videox2l.answering.decode import generate
+from videox2l import Archive, CompressionConfig, ResidentVideo, SelectionConfig, ingest_video
+from videox2l.answering.costs import Costs
+from videox2l.answering.dialogue import tokenize
+from videox2l.answering.memory import build_memory
 from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError, ModelError
 from videox2l.evaluation.benchmarks.full_kv import FullKV
 from videox2l.kv import LEVELS, mix
 from videox2l.kv.rope import rotate
 from videox2l.models import PrefillState
-from videox2l.models.cache import to_cache
 from videox2l.models.plain.model import PlainModel
 from videox2l.models.plain.qwen_vl import step_times
 from videox2l.models.plain.stretch import Place
@@ -32,7 +34,6 @@ from videox2l.prefill.append import stored_state
 from videox2l.video import decode_chunks, plan_video
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=4)
-SHORT = GenerationConfig(12)
 
 
 @pytest.fixture(scope="module", params=sorted(SETTINGS))
@@ -41,7 +42,7 @@ def qwen(request: pytest.FixtureRequest, plain_checkpoints: dict[str, Path]) -> 
 
 
 def test_the_archive_gives_back_what_was_prefilled(qwen: PlainModel, tmp_path: Path) -> None:
-    """With the file's own times, through a cut-off ingest's state, up to the answer of transformers' model."""
+    """With the file's own times, through a cut-off ingest's state, up to the memory of a question."""
     clip, sampling = tmp_path / "clip.mp4", SamplingConfig(fps=5)
     write_numbered_clip(clip, pts=regular(50))
     archive = Archive.open(tmp_path / "archive", create=True)
@@ -64,10 +65,12 @@ def test_the_archive_gives_back_what_was_prefilled(qwen: PlainModel, tmp_path: P
     ends = [chunk["low"].next_position for chunk in stored]
     assert ends == [chunk["high"].next_position for chunk in stored] == sorted(ends)
     video = ResidentVideo(qwen, reader)
-    memory = mix(reader.prompt(), [chunk["low"] for chunk in stored], lambda n, dtype: qwen.rope_tables(0, n, dtype))
-    answer = ask(qwen, video, QUESTION, SelectionConfig(select="all"), SHORT)
-    picks = generate(qwen.decoder, qwen.question_ids(QUESTION), to_cache(memory), SHORT, qwen.stop_ids)
-    assert answer.text == qwen.tokenizer.decode([pick.token for pick in picks], skip_special_tokens=True)
+    dialogue = tokenize(qwen, QUESTION)
+    for chosen in ([], [1], [0, last]):
+        selection = SelectionConfig(select=",".join(map(str, chosen)) or "none")
+        memory = build_memory(qwen, video, dialogue, selection, range(last + 1), Costs())
+        levels = {number: "low" if number in chosen else "high" for number in range(last + 1)}
+        assert_equal(memory.mixed, mixed(qwen, reader, levels))
 
 
 def test_full_kv_is_a_prefill_at_ratio_1(qwen: PlainModel) -> None:
