@@ -63,6 +63,7 @@ def prefill_clip(model: KVCompressibleModel, number: int, seed: int) -> Prefille
         planned = plan_video(path, SamplingConfig(), compression.frames_per_chunk).chunks
         for item in decode_chunks(path, planned, model.frame_format):
             visual_tokens_TN = model.encode_frames(torch.from_numpy(item.frames_FHWC))
+            prefill.at(item.chunk.times_s)
             kvs = prefill.append(visual_tokens_TN, last=item.chunk.index == len(planned) - 1)
             chunks.append({level: kv.to(device="cpu") for level, kv in kvs.items()})
     starts_s = tuple(chunk.start_s for chunk in planned)
