@@ -87,6 +87,17 @@ def test_full_kv_is_a_prefill_at_ratio_1(qwen: PlainModel) -> None:
         assert torch.equal(layer.keys[0], keys_HTD)
 
 
+def test_a_wide_window_is_dense(qwen: PlainModel) -> None:
+    windowed = plain(Path(qwen.name.partition("?")[0]), SETTINGS[qwen.network.config.model_type] + "&window=9")
+    compression = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=4, edge_ratio=1)
+    last_chunks = [
+        prefilled(model, frames(12), how)[1][-1]["low"]
+        for model, how in ((windowed, compression), (qwen, CompressionConfig(1, 1, frames_per_chunk=4)))
+    ]
+    torch.testing.assert_close(last_chunks[0].keys_LHTD, last_chunks[1].keys_LHTD, atol=1e-5, rtol=1e-4)
+    assert last_chunks[0].next_position == last_chunks[1].next_position
+
+
 def test_times_of_frames_reach_the_model(plain_checkpoints: dict[str, Path]) -> None:
     """Half as fast is twice as long: in positions with Qwen2.5-VL, in words with Qwen3-VL, not at all with Qwen2-VL."""
     clip_FHWC = frames(4)
