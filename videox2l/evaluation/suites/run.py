@@ -97,7 +97,14 @@ class _Clip:
             yield from self._same_for_all(name, method(self._clip))
         gist = self._clip.reloaded(())
         for task in self._tasks:
-            context = QuestionContext(self._clip.model, self._clip.model.question_ids(task.question), gist)
+            model = self._clip.model
+            context = QuestionContext(
+                model,
+                model.question_ids(task.question),
+                gist,
+                question=task.question,
+                retrieved=self._clip.retrieved,
+            )
             for name in (*self._plan.scorers, *CONTROLS):
                 yield self._reloading(name, task, context)
             if task.chunk is not None:
