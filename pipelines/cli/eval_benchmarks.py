@@ -61,6 +61,7 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
         low_ratio: options.LowRatio = None,
         high_ratio: options.HighRatio = None,
         frames_per_chunk: options.FramesPerChunk = None,
+        prefill: options.Prefill = None,
         actors: Annotated[int, typer.Option(help="Copies of the model that work side by side.", min=1)] = 1,
         device: options.Device = None,
         dtype: options.Dtype = None,
@@ -88,7 +89,11 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
                     dtype=dtype,
                     sampling=SamplingConfig(fps, frames, max_frames),
                     compression=options.compression(
-                        model, low_ratio=low_ratio, high_ratio=high_ratio, frames_per_chunk=frames_per_chunk
+                        model,
+                        low_ratio=low_ratio,
+                        high_ratio=high_ratio,
+                        frames_per_chunk=frames_per_chunk,
+                        prefill=prefill,
                     ),
                     prefill_actors=actors,
                 ),

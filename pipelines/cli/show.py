@@ -63,13 +63,10 @@ def show(
 
 def _differences(found: Sequence[Manifest]) -> list[str]:
     """How each further index differs from the first, in words."""
-    from videox2l.identity import describe_difference
-
     lines = []
-    first = found[0].spec.to_document()
     for number, other in enumerate(found[1:], start=2):
         lines.append(f"index {number} differs from index 1 in:")
-        text = describe_difference(first, other.spec.to_document(), labels=("index 1 has", f"index {number} has"))
+        text = found[0].spec.difference(other.spec, labels=("index 1 has", f"index {number} has"))
         lines += [f"  {line}" for line in text.splitlines()]
     return lines
 

@@ -60,9 +60,9 @@ def _rows(
     progress: Progress,
 ) -> Iterator[Row]:
     if part == "prefill":
-        for row, prefilled in prefill.measure(subject, progress):
+        for rows, prefilled in prefill.measure(subject, progress):
             growth.update(prefilled.growth)  # the last video is the longest
-            yield row
+            yield from rows
         return
     measures: Mapping[str, Callable[[], Iterator[Row]]] = {
         "mix": lambda: mix.measure(subject, repeats),
