@@ -46,7 +46,7 @@ def prefill(
     """Measure prefill on this machine: tokens a second, time by part, share of the matrix peak, memory by length.
 
     Frames are random, so no video is decoded; Ray is not used. What does not fit the device is refused before anything
-    is loaded, with what would fit.
+    is loaded, with what would fit. `videox2l bench passes` holds both passes against the stock model.
 
     `videox2l bench prefill --preset video-xl-7b --random-weights --chunks 16 --chunks 256`
     """
