@@ -45,8 +45,9 @@ def ask(
     policy: Annotated[
         str,
         typer.Option(
-            help="Which of the best are taken: `top_k`, `threshold`, `mass` or `coverage`; the last three may be "
-            "followed by a number from 0 to 1, as in `coverage:0.5`."
+            help="Which of the best are taken: `top_k`, `adaptive` (more and more, until the answer stays the same), "
+            "`threshold`, `mass` or `coverage`; the last three may be followed by a number from 0 to 1, as in "
+            "`coverage:0.5`."
         ),
     ] = "top_k",
     correct_drift: Annotated[

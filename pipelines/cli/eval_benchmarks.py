@@ -33,7 +33,9 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
             str, typer.Option(help="How chunks are chosen: what `videox2l ask --select` takes.")
         ] = "attention",
         top_k: Annotated[int, typer.Option(help="Chunks that a scorer may choose.", min=0)] = 2,
-        policy: Annotated[str, typer.Option(help="`top_k`, `threshold:X`, `mass:X` or `coverage:X`.")] = "top_k",
+        policy: Annotated[
+            str, typer.Option(help="`top_k`, `adaptive`, `threshold:X`, `mass:X` or `coverage:X`.")
+        ] = "top_k",
         correct_drift: Annotated[
             bool, typer.Option("--correct-drift", help="Take out of scores what grows or falls with time.")
         ] = False,

@@ -6,6 +6,8 @@ in it for a moment only.
 
 from __future__ import annotations
 
+import numpy as np
+
 from videox2l.errors import ConfigError, FingerprintMismatchError
 from videox2l.models.retriever import load_retriever
 from videox2l.selection.scorer import QuestionContext
@@ -30,5 +32,7 @@ def score_by_retriever(context: QuestionContext) -> list[float]:
             f"the retriever {identity.name} has other weights or settings here than when the video was ingested: bring "
             "back the old ones, or ingest the video again with --retriever and --replace"
         )
-    question_D = retriever.of_question(context.question)
-    return [float((vectors_ND @ question_D).max()) for vectors_ND in vectors]
+    cosines_N = np.concatenate(vectors) @ retriever.of_question(context.question)
+    ends = np.cumsum([len(vectors_ND) for vectors_ND in vectors])
+    best_C: list[float] = np.maximum.reduceat(cosines_N, [0, *ends[:-1]]).tolist()
+    return best_C

@@ -13,6 +13,8 @@ from tests.unit.store.samples import write_index as write_plain_index
 from videox2l.errors import ArchiveFormatError, ConfigError, CorruptDataError
 from videox2l.identity import RetrieverIdentity
 from videox2l.store import Archive, IndexWriter, Manifest
+from videox2l.store.retention import Expiry, expire
+from videox2l.store.transfer import export_index, import_index
 from videox2l.store.verify import verify
 
 CHUNKS = random_chunks(5)
@@ -137,3 +139,18 @@ def test_a_recording_goes_on_with_the_same_retriever_only(local_archive: Archive
         append(writer, 5)
         writer.commit()
     assert len(local_archive.open_index(video().video_id).vectors()) == 5
+
+
+@pytest.mark.parametrize("change", ["without low KVs", "exported and imported"])
+def test_they_stay_with_the_index(local_archive: Archive, tmp_path: Path, change: str) -> None:
+    manifest, archive = write(local_archive), local_archive
+    if change == "without low KVs":
+        expire(local_archive, Expiry(manifest, "low", 0))
+    else:
+        archive = Archive.open(tmp_path / "elsewhere", create=True)
+        export_index(local_archive, manifest, tmp_path / "holiday.zip")
+        import_index(archive, tmp_path / "holiday.zip")
+    reader = archive.open_index(video().video_id)
+    assert reader.manifest.retriever == RETRIEVER
+    assert [len(each) for each in reader.vectors()] == [1, 2, 3, 1, 2]
+    assert verify(archive.storage).ok
