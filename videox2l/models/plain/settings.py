@@ -7,16 +7,17 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 from videox2l.errors import ConfigError
-from videox2l.models.plain.compressors import COMPRESSORS, Share
+from videox2l.models.plain.compressors import Share, find_compressor, kvpress
 
 
 @dataclass(frozen=True)
 class PlainSettings:
     """Written behind a model's name: ``FOLDER?compressor=key_norm&window=2``.
 
-    ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`. ``share``: who keeps the same tokens
-    (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of the running one it
-    sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off can be resumed.
+    ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`, or ``kvpress:PRESS``. ``share``: who
+    keeps the same tokens (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of
+    the running one it sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off
+    can be resumed.
     """
 
     compressor: str = "average"
@@ -24,16 +25,16 @@ class PlainSettings:
     window: int = 0
 
     def __post_init__(self) -> None:
-        if self.compressor not in COMPRESSORS:
-            raise ConfigError(f"no compressor {self.compressor!r}: there are {', '.join(COMPRESSORS)}")
+        find_compressor(self.compressor)
         if self.share not in get_args(Share):
             raise ConfigError(f"share must be one of {', '.join(get_args(Share))}, got {self.share!r}")
         if self.window < 0:
             raise ConfigError(f"window must not be negative, got {self.window}")
 
     def document(self) -> dict[str, Any]:
-        """As plain JSON types."""
-        return asdict(self)
+        """As plain JSON types, with the version of a package that scores."""
+        foreign = {"kvpress": kvpress.version()} if self.compressor.startswith(kvpress.PREFIX) else {}
+        return asdict(self) | foreign
 
 
 def parse_settings(name: str) -> PlainSettings:
