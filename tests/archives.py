@@ -12,6 +12,7 @@ from videox2l.identity import VideoIdentity
 from videox2l.models import KVCompressibleModel
 from videox2l.prefill import index_spec, prefill_chunks
 from videox2l.store import Archive, IndexReader
+from videox2l.store.calibration import CalibratedSetting, Calibration
 from videox2l.video import Chunk, DecodedChunk
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)
@@ -51,3 +52,12 @@ def random_index(
         )
         writer.commit()
     return archive.open_index(identity.video_id, spec=spec)
+
+
+def calibrated(manifest: Manifest, select: str) -> Calibration:
+    """A calibration, made up, that found the settings of an index good enough with two chunks of a scorer."""
+    spec = manifest.spec
+    good = CalibratedSetting(spec.compression, spec.codecs["low"], select, 2, 1.0, 0.01, 0.5, 1000)
+    return Calibration(
+        spec.model_fingerprint, "tiny-random", manifest.created, "full", 1, 20, 0.95, None, (good,), good
+    )

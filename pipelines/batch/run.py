@@ -26,6 +26,7 @@ import ray
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayTaskError
 
+from pipelines import calibrated
 from pipelines.batch.answers import failed, to_table
 from pipelines.batch.follow import follow
 from pipelines.batch.output import Output, finished
@@ -104,6 +105,10 @@ def batch(
         known = newest(pa.concat_tables([parts.read(), *([earlier] if earlier is not None else [])]))
         done = succeeded(known) & {ask.row for asks in plan.asks.values() for ask in asks}
         units = plan.units(done)
+        outside = calibrated.warnings(archive, fingerprint, plan.indexes.values(), settings.selection)
+        notes = [f"outside of the archive's calibration: {said}" for said in outside]
+        if parts.others():
+            notes.append(f"{len(parts.others())} other job(s) left parts in {output.url}.parts; they are not used")
         summary = BatchSummary(
             output.url,
             len(plan.indexes),
@@ -112,9 +117,17 @@ def batch(
             dict(Counter(str(error) for error in plan.failed.values())),
             read=plan.estimated_bytes(settings),
             planned=True,
-            notes=[f"{len(parts.others())} other job(s) left parts in {output.url}.parts; they are not used"]
-            if parts.others()
-            else [],
+            notes=[
+                *(
+                    f"{count} other job(s) left parts in {output.url}.parts; they are not used"
+                    for count in others
+                    if count
+                ),
+                *(
+                    f"outside of the archive's calibration: {said}"
+                    for said in calibrated.warnings(archive, fingerprint, plan.indexes.values(), settings.selection)
+                ),
+            ],
         )
         if dry_run:
             return summary

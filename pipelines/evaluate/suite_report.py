@@ -74,7 +74,7 @@ def _accuracy_plot(rows: Rows, scenes: int) -> str:
     return plots.scatter(points, f"Detail questions, {scenes} chunks: accuracy against bytes") if points else ""
 
 
-def _descriptions(results: dict[str, Any]) -> dict[str, str]:
+def _descriptions(results: Mapping[str, Any]) -> dict[str, str]:
     presses = results["plan"].get("presses", ())
     return _DESCRIPTIONS | {PRESS + name: "low KVs, pruned by a score of the package kvpress" for name in presses}
 

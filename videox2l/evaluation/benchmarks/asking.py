@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from videox2l.answering import AnswerEngine, EngineConfig, ResidentVideo
@@ -186,11 +185,11 @@ def _or_error(item: Item, condition: str, answer: Callable[[], Record]) -> Recor
     return Record(item.id, condition, item.prompt, item.answer, error=why)
 
 
-def _frames(model: KVCompressibleModel, manifest: Manifest, source: Path) -> Iterator[np.ndarray]:
-    """The frames that were prefilled, chunk by chunk."""
+def _frames(model: KVCompressibleModel, manifest: Manifest, source: Path) -> Iterator[torch.Tensor]:
+    """Visual tokens of the frames that were prefilled, chunk by chunk."""
     sampling = SamplingConfig(**dict(manifest.spec.sampling))
     frames_per_chunk = int(manifest.spec.compression["frames_per_chunk"])
     plan = plan_video_isolated(source, sampling, frames_per_chunk)
     with closing(decode_chunks_isolated(source, plan.chunks, model.frame_format)) as decoded:
         for item in decoded:
-            yield item.frames_FHWC
+            yield model.encode_frames(torch.from_numpy(item.frames_FHWC))

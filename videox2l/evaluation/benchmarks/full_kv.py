@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -27,18 +26,22 @@ class FullKV:
     """A video's uncompressed memory on a model that nobody else uses meanwhile. Questions leave it as it was."""
 
     @torch.inference_mode()
-    def __init__(self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[np.ndarray]) -> None:
-        """``prompt``: uncompressed KVs in front of the video; ``chunks``: its frames, uint8 [F, H, W, 3] each."""
+    def __init__(self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[torch.Tensor]) -> None:
+        """``prompt``: uncompressed KVs in front of the video; ``chunks``: visual tokens [T, hidden] each."""
         self._model = model
         self._cache: DynamicCache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
-        for frames_FHWC in chunks:
-            tokens_TN = model.encode_frames(torch.from_numpy(frames_FHWC))
+        for tokens_TN in chunks:
             for piece_TN in tokens_TN.split(_PIECE):
                 model.decoder(inputs_embeds=piece_TN[None], past_key_values=self._cache, logits_to_keep=1)
 
     @property
     def tokens(self) -> int:
         return int(self._cache.get_seq_length())
+
+    @property
+    def cache(self) -> DynamicCache:
+        """Who lets it grow crops it again."""
+        return self._cache
 
     def ask(self, question: str, generation: GenerationConfig) -> tuple[str, list[TokenLogprob]]:
         """The answer's text, and its tokens' log probabilities where ``generation`` wants them."""

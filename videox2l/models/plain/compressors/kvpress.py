@@ -33,8 +33,8 @@ class _Press:
 
 
 # Add a press: one line here, if its scores depend on what it is given alone. Left out are those that draw random
-# numbers (their KVs would differ from run to run), download weights, want the whole attention matrix, or choose how much
-# a layer keeps. No press gets sinks: those are the video's prompt, which always stays, and not each chunk's start.
+# numbers (their KVs would differ from run to run), download weights, want the whole attention matrix, or choose how
+# much a layer keeps. No press gets sinks: those are the video's prompt, which always stays, and not each chunk's start.
 _PRESSES: dict[str, _Press] = {
     "KnormPress": _Press("keys"),
     "KeyDiffPress": _Press("keys"),
