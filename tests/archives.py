@@ -13,6 +13,7 @@ from videox2l.models import KVCompressibleModel
 from videox2l.prefill import index_spec, prefill_chunks
 from videox2l.store import Archive, IndexReader
 from videox2l.store.calibration import CalibratedSetting, Calibration
+from videox2l.store.manifest import Manifest
 from videox2l.video import Chunk, DecodedChunk
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=10)

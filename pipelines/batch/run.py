@@ -117,17 +117,7 @@ def batch(
             dict(Counter(str(error) for error in plan.failed.values())),
             read=plan.estimated_bytes(settings),
             planned=True,
-            notes=[
-                *(
-                    f"{count} other job(s) left parts in {output.url}.parts; they are not used"
-                    for count in others
-                    if count
-                ),
-                *(
-                    f"outside of the archive's calibration: {said}"
-                    for said in calibrated.warnings(archive, fingerprint, plan.indexes.values(), settings.selection)
-                ),
-            ],
+            notes=notes,
         )
         if dry_run:
             return summary

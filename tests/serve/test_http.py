@@ -50,9 +50,8 @@ def test_probes(client: Client, path: str, status: str) -> None:
 
 def test_readiness_tells_what_was_asked_outside_of_the_calibration(client: Client) -> None:
     assert client.get("/readyz").json["calibration"] == "calibrated"
-    body = {"model": client.model, "video": "kitchen.mp4", "messages": [{"role": "user", "content": "What is it?"}]}
     for _ in range(2):
-        assert client.post("/v1/chat/completions", {**body, "select": "key_bounds", "max_tokens": 1}).status == 200
+        assert client.ask("What is it?", select="key_bounds", max_tokens=1).status == 200
     outside = [said for said in client.get("/readyz").json["outside_calibration"] if said.startswith("key_bounds of 2")]
     assert len(outside) == 1, "said once"
 
