@@ -156,6 +156,7 @@ def ask(
             Chat(asking, library, how, console).run(video)
             return
         found = asking.video(library, video)
+        asking.warn_uncalibrated(library, found, how.selection)
         if question is None:
             ask_each(found, questions, how, console, notes, as_json=as_json)
         elif explain:

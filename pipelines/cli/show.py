@@ -42,6 +42,7 @@ def show(
     from pipelines.indexes import manifests
     from videox2l.errors import CorruptDataError
     from videox2l.store import Archive
+    from videox2l.store.calibration import CalibrationWatch
 
     opened = Archive.open(archive, storage_options=storage_options)
     found, damaged = manifests(opened, opened.resolve(video))
@@ -57,6 +58,12 @@ def show(
         if len(found) > 1:
             console.print(f"[dim]── index {number + 1} of {len(found)} ──[/]")
         _print_index(console, manifest, all_chunks=chunks)
+    for fingerprint in dict.fromkeys(manifest.spec.model_fingerprint for manifest in found):
+        watch = CalibrationWatch(opened.storage, fingerprint)
+        if watch.calibration is not None:
+            best = watch.calibration.recommended
+            words = "no setting was good enough" if best is None else f"recommended is {best.words}"
+            console.print(f"[bold]calibration[/]  of {fingerprint[:12]}: {output.plain(words)}", soft_wrap=True)
     for line in _differences(found):
         console.print(output.plain(line), soft_wrap=True)
 

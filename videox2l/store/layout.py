@@ -4,6 +4,7 @@
 
     archive.json                                    format version; its presence makes the folder an archive
     models/<model_fp>.json                          what a model fingerprint stands for, readable
+    calibrations/<model_fp>.json                    which settings of a model answer as the whole video does
     videos/<video_id>/<index_fp>/manifest.json      the commit point of an index, written last
     videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow,
                                                     thumbnails-*.arrow, vectors-*.arrow;
@@ -30,6 +31,7 @@ ARCHIVE = "archive.json"
 VIDEOS = "videos"
 CATALOG = "catalog"
 MODELS = "models"
+CALIBRATIONS = "calibrations"
 SOURCES = "sources"
 RUNS = "runs"
 INGESTS = "ingests"
@@ -56,6 +58,11 @@ ShardPart = Part | Attachment
 def model(model_fingerprint: str) -> str:
     """The readable description of a model."""
     return f"{MODELS}/{model_fingerprint}.json"
+
+
+def calibration(model_fingerprint: str) -> str:
+    """What was found out about a model's settings."""
+    return f"{CALIBRATIONS}/{model_fingerprint}.json"
 
 
 def video(video_id: str) -> str:

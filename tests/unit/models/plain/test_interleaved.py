@@ -109,8 +109,8 @@ def test_the_yardstick_sees_all_text(interleaved: PlainModel) -> None:
     """The uncompressed model that an evaluation compares with."""
     model, clip_FHWC = interleaved, frames(10)
     prompt, kvs = prefilled(model, clip_FHWC, DENSE)
-    chunks = [part.numpy() for part in clip_FHWC.split(4)]
-    memory = FullKV(model, prompt, chunks, timeline(10))
+    seen = [model.encode_frames(part) for part in clip_FHWC.split(4)]
+    memory = FullKV(model, prompt, seen, timeline(10))
     assert memory.tokens == prompt.tokens + sum(chunk["low"].tokens for chunk in kvs)
     mixed = mix(prompt, [chunk["low"] for chunk in kvs], lambda count, dtype: model.rope_tables(0, count, dtype))
     picks = generate(model.decoder, model.question_ids("What?"), to_cache(mixed), GenerationConfig(12), model.stop_ids)
