@@ -33,8 +33,8 @@ Reference = Literal["full", "low"]
 
 @dataclass(frozen=True)
 class Watched:
-    """A video as the model's vision sees it: visual tokens ``[T, hidden]`` of each chunk, when frames are shown, and what
-    is asked of it."""
+    """A video as the model's vision sees it: visual tokens ``[T, hidden]`` of each chunk, when frames are shown; and
+    what is asked of it."""
 
     name: str
     chunks: list[torch.Tensor]
