@@ -15,6 +15,7 @@ from transformers import (
     LlamaConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
     SmolVLMProcessor,
@@ -49,7 +50,9 @@ TOKENS_PER_FRAME = 4
 _MEAN_STD = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 
 
-def internvl(text: dict[str, Any]) -> tuple[Any, PreTrainedTokenizerFast, dict[str, Any]]:
+def internvl(
+    text: dict[str, Any], language: type[Qwen2Config | Qwen3Config] = Qwen2Config
+) -> tuple[Any, PreTrainedTokenizerFast, dict[str, Any]]:
     """Network, tokenizer and video processor's settings; ``text`` is the language model's sizes."""
     tokenizer = byte_tokenizer(
         {
@@ -63,7 +66,7 @@ def internvl(text: dict[str, Any]) -> tuple[Any, PreTrainedTokenizerFast, dict[s
     # As published, the word for a video has no row in the model.
     assert tokenizer.convert_tokens_to_ids("<video>") == len(tokenizer) - 1
     config = InternVLConfig(
-        text_config=Qwen2Config(**text, vocab_size=len(tokenizer) - 1),
+        text_config=language(**text, vocab_size=len(tokenizer) - 1),
         vision_config=InternVLVisionConfig(**_VISION),
         image_token_id=tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"),
         image_seq_length=TOKENS_PER_FRAME,

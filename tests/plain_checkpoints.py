@@ -15,6 +15,7 @@ from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     Qwen2Config,
+    Qwen3Config,
     SiglipVisionConfig,
 )
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -22,7 +23,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from tests.checkpoints import byte_tokenizer
 from tests.interleaved_checkpoints import internvl, smolvlm
 
-FAMILIES = ("llava_onevision", "llava_next_video", "internvl", "smolvlm")
+FAMILIES = ("llava_onevision", "llava_next_video", "internvl", "internvl_qwen3", "smolvlm")
 
 # In the manner of LLaVA-OneVision's, which puts a space behind a role but a line break where it lets the model answer.
 _TEMPLATE = (
@@ -69,6 +70,8 @@ def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, see
     torch.manual_seed(seed)
     if family == "internvl":
         network, tokenizer, settings = internvl(_TEXT)
+    elif family == "internvl_qwen3":  # as InternVL3.5, whose queries and keys are normalised
+        network, tokenizer, settings = internvl(_TEXT | {"head_dim": 8}, Qwen3Config)
     elif family == "smolvlm":
         network, tokenizer, settings = smolvlm(_TEXT)
     elif family == "llava_onevision":

@@ -154,14 +154,34 @@ def _why_not(config: dict[str, Any]) -> str:
     """What is known of a model of no backend, to be put behind its type."""
     import transformers
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING_NAMES
 
+    model_type = config.get("model_type")
     if "auto_map" in config:
-        return ", which runs code of its own repository: that is never done here, and there is no way to allow it"
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:
-        return f", which transformers {transformers.__version__} does not know (a newer one may)"
-    if not any(name in config for name in ("vision_config", "video_token_id", "video_token_index")):
+        return f", which runs code of its own repository, and that is never done here. {_converted(model_type)}"
+    if model_type not in CONFIG_MAPPING_NAMES:
+        saved = config.get("transformers_version")
+        by = f", and was saved by {saved}" if isinstance(saved, str) else ""
+        return (
+            f", which transformers {transformers.__version__} does not know{by}: a newer one may (pip install "
+            "--upgrade transformers)"
+        )
+    if model_type not in VIDEO_PROCESSOR_MAPPING_NAMES:
         return ", a model without video"
     return ", whose positions or frames no backend handles yet"
+
+
+def _converted(model_type: Any) -> str:
+    """What to take in place of a repository with code of its own."""
+    twins = {"internvl_chat": "the same model for transformers' own classes, such as OpenGVLab/InternVL3-1B-hf"}
+    if model_type in twins:
+        return f"Take {twins[model_type]}"
+    return (
+        "Take a repository of the same model for transformers' own classes (often one with -hf in its name). If there "
+        "is none but transformers has such a class: read that code, run it yourself in an environment of its own, copy "
+        "its weights into the class and save_pretrained the result as safetensors; that folder is loaded without any "
+        "code"
+    )
 
 
 def find_checkpoint(name: str) -> Path:

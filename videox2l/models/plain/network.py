@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
@@ -28,7 +30,21 @@ def load_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        raise CheckpointError(f"the configuration in {folder} cannot be used: {error}") from error
+        reason = _newer_parts(folder) or str(error)
+        raise CheckpointError(f"the configuration in {folder} cannot be used: {reason}") from error
+
+
+def _newer_parts(folder: Path) -> str:
+    """Which parts of a model the installed transformers does not know, in words: its own list them all."""
+    raw = json.loads((folder / "config.json").read_text())
+    kinds = [part.get("model_type") for part in raw.values() if isinstance(part, dict)]
+    unknown = [kind for kind in kinds if isinstance(kind, str) and kind not in CONFIG_MAPPING]
+    if not unknown:
+        return ""
+    return (
+        f"transformers {transformers.__version__} does not know its {' and '.join(unknown)}; a newer one may (pip "
+        "install --upgrade transformers)"
+    )
 
 
 def load_network(

@@ -27,6 +27,9 @@ from videox2l.video import plan_video
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=4, edge_ratio="level")
 
+# Of a chunk's 16 visual tokens, those in the middle of the groups that means are of, by level.
+MIDDLES = {"low": list(range(0, 16, 2)), "high": [3, 11]}
+
 
 @pytest.fixture(scope="module", params=["internvl", "smolvlm"])
 def interleaved(request: pytest.FixtureRequest, plain_checkpoints: dict[str, Path]) -> PlainModel:
@@ -78,6 +81,9 @@ def test_text_stays_dense_and_in_its_place(
             if compressor == "average":  # means of no text
                 assert places.count(None) == kept
                 assert known == text_S.tolist()
+                middles = visual_X.nonzero()[MIDDLES[level], 0].tolist()
+                layout = sorted([(place, True) for place in middles] + [(place, False) for place in text_S.tolist()])
+                assert [place is None for place in places] == [is_mean for _, is_mean in layout]
             else:
                 assert places.count(None) == 0
 

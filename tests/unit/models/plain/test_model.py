@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import shutil
+import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import torch
 from transformers import AutoTokenizer
 
 from tests.unit.models.plain.conftest import plain
-from tests.unit.models.plain.test_exact import frames, prefilled
+from tests.unit.models.plain.test_exact import frames, prefilled, timeline
 from tests.unit.video.clips import regular, write_numbered_clip
 from videox2l import Archive, CompressionConfig, GenerationConfig, ResidentVideo, SelectionConfig, ask, ingest_video
 from videox2l.answering import Answer, AnswerEngine, Turn
@@ -108,6 +111,30 @@ def test_control_tokens_in_a_question_are_text(plain_model: PlainModel) -> None:
     assert sorted(token for token in plain_ids if token > 255) == sorted(token for token in written if token > 255)
 
 
+@pytest.mark.parametrize("ratio", [2, 8])
+def test_memory_grows_by_what_is_kept(family_model: PlainModel, ratio: int) -> None:
+    """Of all tensors that live behind a chunk, whatever a video's chunks are of before they are compressed."""
+    compression = CompressionConfig(low_ratio=ratio, high_ratio=8, frames_per_chunk=8, edge_ratio="level")
+    prefill = family_model.start_prefill(compression, timeline=timeline(40))
+    live, kept = [], []
+    for chunk_FHWC in frames(40).split(8):
+        kvs = prefill.append(family_model.encode_frames(chunk_FHWC), last=False)
+        kept.append(kvs["low"].nbytes)
+        del kvs
+        live.append(_live_bytes())
+    # The first chunk's neighbours may have left something that was collected only now.
+    assert [after - before for before, after in pairwise(live[1:])] == kept[2:]
+
+
+def _live_bytes() -> int:
+    gc.collect()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # from looking at objects that others have deprecated
+        tensors = [found for found in gc.get_objects() if isinstance(found, torch.Tensor) and not found.is_meta]
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (tensor.untyped_storage() for tensor in tensors)}
+    return sum(storages.values())
+
+
 def test_workload_without_weights(family_model: PlainModel) -> None:
     folder = family_model.name
     unloaded = prefill_workload(folder, COMPRESSION, torch.float32, 7)
@@ -121,16 +148,50 @@ def test_workload_without_weights(family_model: PlainModel) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "qwen2"}, "without video"),
-        ({"model_type": "brand_new_video"}, "does not know"),
-        ({"model_type": "odd", "auto_map": {"AutoModel": "modeling.Odd"}}, "code of its own"),
-        ({"model_type": "qwen2_vl", "vision_config": {}}, "no backend handles yet"),
+        ({"model_type": "qwen2"}, "a model without video"),
+        ({"model_type": "llava", "vision_config": {}}, "a model without video"),  # of pictures alone
+        ({"model_type": "brand_new_video"}, "does not know: a newer one may"),
+        ({"model_type": "brand_new_video", "transformers_version": "99.1"}, "and was saved by 99.1: a newer one may"),
+        ({"model_type": "odd", "auto_map": {"AutoModel": "modeling.Odd"}}, "code of its own.* save_pretrained"),
+        ({"model_type": "internvl_chat", "auto_map": {"AutoModel": "m.M"}}, "Take the same model .*InternVL3-1B-hf"),
+        ({"model_type": "video_llava", "vision_config": {}}, "no backend handles yet"),
     ],
 )
 def test_models_of_no_backend(tmp_path: Path, config: dict[str, object], message: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnknownModelError, match=message):
         load_model(str(tmp_path), device="cpu")
+
+
+def test_code_of_a_repository_never_runs(plain_checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    """Neither where transformers has the class, which is then used, nor where it has not."""
+    folder, ran = tmp_path / "copy", tmp_path / "ran"
+    shutil.copytree(plain_checkpoints["internvl"], folder)
+    for name in ("configuration_odd", "modeling_odd", "processing_odd", "tokenization_odd"):
+        (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'w')\nclass Odd: pass\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {
+        "AutoConfig": "configuration_odd.Odd",
+        "AutoModelForImageTextToText": "modeling_odd.Odd",
+        "AutoProcessor": "processing_odd.Odd",
+        "AutoTokenizer": ["tokenization_odd.Odd", None],
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    assert type(plain(folder).network).__module__.startswith("transformers.")
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "odd"}))
+    with pytest.raises(UnknownModelError, match="never done here"):
+        load_model(str(folder), device="cpu")
+    assert not ran.exists()
+
+
+def test_a_language_model_newer_than_transformers(plain_checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(plain_checkpoints["internvl"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["model_type"] = "brand_new_text"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"does not know its brand_new_text; .*\(pip install"):
+        load_model(str(folder), device="cpu")
 
 
 def _without(pattern: str) -> Callable[[Path], None]:

@@ -128,12 +128,10 @@ def test_nothing_to_compile_with(plain_checkpoints: dict[str, Path], monkeypatch
         plain(plain_checkpoints["llava_onevision"], "?compile=yes")
 
 
-@pytest.mark.parametrize("family", ["internvl", "smolvlm"])
-def test_bfloat16(plain_checkpoints: dict[str, Path], family: str) -> None:
-    exact = plain(plain_checkpoints[family])
-    model = load_model(str(plain_checkpoints[family]), device="cpu", dtype="bfloat16")
+def test_bfloat16(family_model: PlainModel) -> None:
+    model = load_model(family_model.name, device="cpu", dtype="bfloat16")
     assert isinstance(model, PlainModel)
     prompt = model.start_prefill(DENSE, timeline=timeline(6)).prompt
     found = low(model)
     assert prompt.keys_LHTD.dtype == found.values_LHTD.dtype == torch.bfloat16
-    assert 1e-4 < apart(found, low(exact)) < 0.1
+    assert 1e-4 < apart(found, low(family_model)) < 0.1
