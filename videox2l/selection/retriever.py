@@ -17,6 +17,7 @@ def score_by_retriever(context: QuestionContext) -> list[float]:
     """The largest cosine of the question with any of the chunk's vectors.
 
     :raises ConfigError: the video was ingested without a retriever.
+    :raises UnknownModelError: the retriever is not here.
     :raises FingerprintMismatchError: the retriever of this name has other weights than at the ingest.
     """
     chunks = context.retrieved
@@ -26,7 +27,7 @@ def score_by_retriever(context: QuestionContext) -> list[float]:
             "--replace, or choose another scorer."
         )
     identity, vectors = chunks.identity, chunks.read()
-    retriever = load_retriever(identity.name, context.model)
+    retriever = load_retriever(identity.name, context.model, download=False)
     if retriever.identity.fingerprint != identity.fingerprint:
         raise FingerprintMismatchError(
             f"the retriever {identity.name} has other weights or settings here than when the video was ingested: bring "

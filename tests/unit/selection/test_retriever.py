@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.archives import random_index
 from tests.retriever_checkpoints import write_retriever
 from videox2l import Archive, ResidentVideo, SelectionConfig, ask
-from videox2l.errors import ConfigError, FingerprintMismatchError
+from videox2l.errors import ConfigError, FingerprintMismatchError, UnknownModelError
 from videox2l.models.retriever import load_retriever
 from videox2l.models.retriever import retriever as retrievers
 from videox2l.models.video_xl.model import VideoXL
@@ -61,3 +62,11 @@ def test_other_weights_than_at_the_ingest_are_refused(
     retrievers._load_clip.cache_clear()
     with pytest.raises(FingerprintMismatchError, match="other weights or settings"):
         ask(random_model, video, QUESTION, SelectionConfig("retriever"))
+
+
+def test_an_archive_makes_nobody_download(archive: Archive, random_model: VideoXL) -> None:
+    reader = random_index(archive, random_model, retriever="own")
+    stranger = dataclasses.replace(reader.manifest.retriever, name="somebody/clip")
+    reader.manifest = dataclasses.replace(reader.manifest, retriever=stranger)
+    with pytest.raises(UnknownModelError, match="was not downloaded before"):
+        ask(random_model, ResidentVideo(random_model, reader), QUESTION, SelectionConfig("retriever"))

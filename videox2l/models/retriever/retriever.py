@@ -30,8 +30,10 @@ class Retriever(Protocol):
         """``[dimension]`` float32."""
 
 
-def load_retriever(name: str, model: KVCompressibleModel) -> Retriever:
+def load_retriever(name: str, model: KVCompressibleModel, *, download: bool = True) -> Retriever:
     """The retriever ``name``: :data:`OWN`, a checkpoint folder of a CLIP or SigLIP, or a hub id. Kept for later calls.
+
+    ``download``: whether a hub id may be fetched now. A name that an archive gives must not make anyone do so.
 
     :raises UnknownModelError: there is none.
     :raises CheckpointError: it is no CLIP or SigLIP, or not sound.
@@ -40,12 +42,12 @@ def load_retriever(name: str, model: KVCompressibleModel) -> Retriever:
         from videox2l.models.retriever.embeddings import EmbeddingRetriever
 
         return EmbeddingRetriever(model)
-    return _load_clip(name, str(model.decoder.device))
+    return _load_clip(name, str(model.decoder.device), download)
 
 
 # Loading takes seconds, and a service would do it with each question.
 @lru_cache(maxsize=2)
-def _load_clip(name: str, device: str) -> Retriever:
+def _load_clip(name: str, device: str, download: bool) -> Retriever:
     from videox2l.models.retriever.clip import ClipRetriever
 
-    return ClipRetriever(find_checkpoint(name), name, torch.device(device))
+    return ClipRetriever(find_checkpoint(name, download=download), name, torch.device(device))
