@@ -10,11 +10,13 @@ help:  ## this list
 
 install: $(INSTALLED)  ## create .venv and install everything into it
 
-# torch goes first and by itself: its pinned version selects the build that fits the machine.
+# torch goes first and by itself: its pinned version selects the build that fits the machine. kvpress goes last and
+# without its dependencies: it asks for transformers<5.3 and pandas<3, which the scores that are used of it do without.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps kvpress==0.5.5
 	@touch $(INSTALLED)
 
 demo: install  ## the whole path on a few rendered clips: ingest, serve, ask, compare

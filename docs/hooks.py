@@ -73,7 +73,11 @@ def settings() -> str:
 
     stages = [name for name, value in vars(config).items() if dataclasses.is_dataclass(value)]
     places = [f"videox2l.config.{name}" for name in stages]
-    places += ["pipelines.ingest.IngestSettings", "pipelines.serve.config.ServiceConfig"]
+    places += [
+        "pipelines.ingest.IngestSettings",
+        "pipelines.batch.BatchSettings",
+        "pipelines.serve.config.ServiceConfig",
+    ]
     return "\n\n".join(["# Settings", *(f"::: {place}" for place in places)])
 
 

@@ -16,12 +16,15 @@ from typing import Any, Literal
 import torch
 from packaging.requirements import Requirement
 
+from pipelines import calibrated
 from pipelines.cli.output import many, size
+from videox2l.config import SelectionConfig
 from videox2l.errors import ArchiveNotWritableError, InsufficientMemoryError, VideoX2LError
 from videox2l.models import KVCompressibleModel, load_model
 from videox2l.models.memory import check_fits, free_bytes
 from videox2l.models.registry import placement, prefill_workload
 from videox2l.store import Archive
+from videox2l.store.calibration import CalibrationWatch
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -87,6 +90,7 @@ def checks(
         yield _tried("archive", lambda: _archive(archive, storage_options, opened))
         if opened and loaded:
             yield _tried("videos", lambda: _fit(opened[0], loaded[0]))
+            yield _calibration(opened[0], loaded[0])
 
 
 def packages() -> Iterator[Check]:
@@ -211,6 +215,22 @@ def _archive(url: str, storage_options: Mapping[str, Any] | None, opened: list[A
     if free is not None and free < _SOME_DISK:
         return Check("archive", "warn", f"{archive.url}{room}", "make room: `videox2l gc`, `videox2l retain`")
     return Check("archive", "ok", f"{archive.url} can be read and written{room}")
+
+
+def _calibration(archive: Archive, model: KVCompressibleModel) -> Check:
+    """Whether the archive knows which settings of the model are good enough, and whether its videos have them."""
+    watch = CalibrationWatch(archive.storage, model.identity.fingerprint)
+    found, remedy = watch.calibration, f"videox2l calibrate --videos FILES --model {model.name} --archive {archive.url}"
+    if found is None:
+        said = {"none": "none was made", "other model": "made for other models only", "unreadable": "damaged"}
+        return Check("calibration", "ok" if watch.state == "none" else "warn", said[watch.state], remedy)
+    rows = [row for video in archive.videos() for row in video.indexes]
+    outside = calibrated.warnings(archive, model.identity.fingerprint, rows, SelectionConfig())
+    if outside:
+        return Check("calibration", "warn", "; ".join(outside), "use what is recommended, or calibrate anew")
+    if found.recommended is None:
+        return Check("calibration", "warn", f"made on {found.created}; no setting was good enough", remedy)
+    return Check("calibration", "ok", f"made on {found.created}; recommended is {found.recommended.words}")
 
 
 def _fit(archive: Archive, model: KVCompressibleModel) -> Check:

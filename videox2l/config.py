@@ -95,6 +95,11 @@ class CompressionConfig:
         return ("high", "low") if level == "high" else ()
 
 
+UNSAID = {"prefill": "exact"}
+"""What goes without saying where a compression is written down, so that fingerprints are those of format 1 from its
+beginning: what says nothing about it was always exact."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """What a question may cost at most; ``None`` leaves it open.
@@ -166,11 +171,8 @@ class GenerationConfig:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as plain JSON types, for manifests and fingerprints.
-
-    An exact prefill goes without saying: what is stored without a word about it was always exact.
-    """
+    """A configuration dataclass as plain JSON types, for manifests and fingerprints; without what is :data:`UNSAID`."""
     document = dataclasses.asdict(config)
-    if isinstance(config, CompressionConfig) and config.prefill == "exact":
-        del document["prefill"]
+    if isinstance(config, CompressionConfig):
+        return {name: value for name, value in document.items() if (name, value) not in UNSAID.items()}
     return document

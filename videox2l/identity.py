@@ -69,6 +69,16 @@ def hash_file(source: str | Path | BinaryIO, *, storage_options: Mapping[str, An
 
 
 @dataclass(frozen=True)
+class RetrieverIdentity:
+    """What compares questions with frames: its name as it was given, a fingerprint of its weights and settings, and the
+    dimension of its vectors."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True)
 class VideoIdentity:
     """Which video KVs belong to.
 

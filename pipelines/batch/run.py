@@ -26,6 +26,7 @@ import ray
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayTaskError
 
+from pipelines import calibrated
 from pipelines.batch.answers import failed, to_table
 from pipelines.batch.follow import follow
 from pipelines.batch.output import Output, finished
@@ -107,6 +108,10 @@ def batch(
         known = newest(pa.concat_tables([parts.read(), *([earlier] if earlier is not None else [])]))
         done = succeeded(known) & {ask.row for asks in plan.asks.values() for ask in asks}
         units = plan.units(done)
+        outside = calibrated.warnings(archive, fingerprint, plan.indexes.values(), settings.selection)
+        notes = [f"outside of the archive's calibration: {said}" for said in outside]
+        if parts.others():
+            notes.append(f"{len(parts.others())} other job(s) left parts in {output.url}.parts; they are not used")
         summary = BatchSummary(
             output.url,
             len(plan.indexes),
@@ -115,9 +120,7 @@ def batch(
             dict(Counter(str(error) for error in plan.failed.values())),
             read=plan.estimated_bytes(settings),
             planned=True,
-            notes=[f"{len(parts.others())} other job(s) left parts in {output.url}.parts; they are not used"]
-            if parts.others()
-            else [],
+            notes=notes,
         )
         if dry_run:
             return summary

@@ -45,8 +45,9 @@ def ask(
     policy: Annotated[
         str,
         typer.Option(
-            help="Which of the best are taken: `top_k`, `threshold`, `mass` or `coverage`; the last three may be "
-            "followed by a number from 0 to 1, as in `coverage:0.5`."
+            help="Which of the best are taken: `top_k`, `adaptive` (more and more, until the answer stays the same), "
+            "`threshold`, `mass` or `coverage`; the last three may be followed by a number from 0 to 1, as in "
+            "`coverage:0.5`."
         ),
     ] = "top_k",
     correct_drift: Annotated[
@@ -155,6 +156,7 @@ def ask(
             Chat(asking, library, how, console).run(video)
             return
         found = asking.video(library, video)
+        asking.warn_uncalibrated(library, found, how.selection)
         if question is None:
             ask_each(found, questions, how, console, notes, as_json=as_json)
         elif explain:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import videox2l
+from pipelines import calibrated
 from pipelines.cli import output, status
 from pipelines.cli.answers import print_evidence, print_pieces
 from videox2l.answering import TimeRange
@@ -89,6 +90,12 @@ class Asking:
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
                 warn=lambda said: self.notes.print(f"warning: {said}", style="yellow", markup=False, soft_wrap=True),
             )
+
+    def warn_uncalibrated(self, library: Library, video: Video, selection: SelectionConfig) -> None:
+        """Say where the archive was calibrated and this is outside of it."""
+        rows = library.archive.entry(video.id).indexes
+        for said in calibrated.warnings(library.archive, self._loaded.identity.fingerprint, rows, selection):
+            self.notes.print(f"warning: {output.plain(said)}", style="yellow", soft_wrap=True)
 
     @cached_property
     def _loaded(self) -> KVCompressibleModel:

@@ -21,16 +21,12 @@ Chunks = Annotated[
 Repeats = Annotated[int, typer.Option(help="How often a part and its bound are measured, in turn.", min=1)]
 Folder = Annotated[
     Path | None,
-    typer.Option(
-        help="Where archives are written for a while; choose a local NVMe disk.", file_okay=False, exists=True
-    ),
+    typer.Option(help="Where archives are written for a while; choose a local NVMe disk.", file_okay=False),
 ]
 Save = Annotated[Path | None, typer.Option(help="Write all figures into this JSON file too.", dir_okay=False)]
 Compare = Annotated[
     Path | None,
-    typer.Option(
-        help="Figures of an earlier run: exit with 1 where a ratio has become worse.", dir_okay=False, exists=True
-    ),
+    typer.Option(help="Figures of an earlier run: exit with 1 where a ratio has become worse.", dir_okay=False),
 ]
 Tolerance = Annotated[float, typer.Option(help="By what share a ratio may be above the earlier one.", min=0)]
 Plot = Annotated[
@@ -206,6 +202,8 @@ def measure(
     if chunks:
         chosen = dataclasses.replace(chosen, lengths=tuple(sorted(set(chunks))))
     before = None if compare is None else bounds.load_report(compare)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     at, kind = placement(device, dtype)
     notes = output.notes()
     with notes.status("preparing") as shown:

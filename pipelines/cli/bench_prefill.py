@@ -49,7 +49,7 @@ def prefill(
     `--prefill single-pass` is measured by turns with the exact one, whose time its own is then held against.
 
     Frames are random, so no video is decoded; Ray is not used. What does not fit the device is refused before anything
-    is loaded, with what would fit.
+    is loaded, with what would fit. `videox2l bench passes` holds both passes against the stock model.
 
     `videox2l bench prefill --preset video-xl-7b --random-weights --chunks 16 --chunks 256`
     """

@@ -33,7 +33,9 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
             str, typer.Option(help="How chunks are chosen: what `videox2l ask --select` takes.")
         ] = "attention",
         top_k: Annotated[int, typer.Option(help="Chunks that a scorer may choose.", min=0)] = 2,
-        policy: Annotated[str, typer.Option(help="`top_k`, `threshold:X`, `mass:X` or `coverage:X`.")] = "top_k",
+        policy: Annotated[
+            str, typer.Option(help="`top_k`, `adaptive`, `threshold:X`, `mass:X` or `coverage:X`.")
+        ] = "top_k",
         correct_drift: Annotated[
             bool, typer.Option("--correct-drift", help="Take out of scores what grows or falls with time.")
         ] = False,
@@ -61,6 +63,7 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
         low_ratio: options.LowRatio = None,
         high_ratio: options.HighRatio = None,
         frames_per_chunk: options.FramesPerChunk = None,
+        prefill: options.Prefill = None,
         actors: Annotated[int, typer.Option(help="Copies of the model that work side by side.", min=1)] = 1,
         device: options.Device = None,
         dtype: options.Dtype = None,
@@ -88,7 +91,11 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
                     dtype=dtype,
                     sampling=SamplingConfig(fps, frames, max_frames),
                     compression=options.compression(
-                        model, low_ratio=low_ratio, high_ratio=high_ratio, frames_per_chunk=frames_per_chunk
+                        model,
+                        low_ratio=low_ratio,
+                        high_ratio=high_ratio,
+                        frames_per_chunk=frames_per_chunk,
+                        prefill=prefill,
                     ),
                     prefill_actors=actors,
                 ),

@@ -27,6 +27,13 @@ def suite(
     scorers: Annotated[
         str, typer.Option(help="Scorers to compare, as of `ask --select`. The default is always among them.")
     ] = "attention,keys,key_bounds,two_step,attention+keys",
+    presses: Annotated[
+        str,
+        typer.Option(
+            help="Also prune by these scores of `kvpress`, which has to be installed: KnormPress, KeyDiffPress, "
+            "CURPress, LagKVPress, SnapKVPress, TOVAPress."
+        ),
+    ] = "",
     top_k: Annotated[int, typer.Option(help="Chunks re-loaded in detail.", min=1)] = SelectionConfig().top_k,
     low_ratio: Annotated[int, typer.Option(help="Raw tokens per kept token at the low level.", min=1)] = 2,
     high_ratio: Annotated[int, typer.Option(help="Raw tokens per kept token at the high level.", min=1)] = 32,
@@ -53,6 +60,7 @@ def suite(
         clips=clips,
         suites=words(suites),
         scorers=words(scorers),
+        presses=words(presses),
         k=top_k,
         low_ratio=low_ratio,
         high_ratio=high_ratio,
@@ -79,6 +87,7 @@ def suite(
 def _plan(**given: Any) -> Any:
     """What is to be run; mistakes are found before a model is loaded."""
     from videox2l.evaluation.suites import SUITES, Plan
+    from videox2l.evaluation.suites.pruning import press
     from videox2l.evaluation.suites.tasks import DETAIL
     from videox2l.selection import needs_scores
     from videox2l.video.synthetic import KEYS
@@ -89,6 +98,8 @@ def _plan(**given: Any) -> Any:
     no_scorer = [name for name in given["scorers"] if not needs_scores(SelectionConfig(name))]
     if no_scorer:
         raise ConfigError(f"{', '.join(no_scorer)} is no scorer: see `videox2l ask --help` for --select")
+    for name in given["presses"]:
+        press(name)  # raises for one that there is not
     if not all(2 <= scenes <= len(KEYS) for scenes in given["scenes"]):
         raise ConfigError(f"a clip has 2 to {len(KEYS)} scenes, because each has a colour and shape of its own")
     given["suites"] = tuple(dict.fromkeys([DETAIL, *given["suites"]]))

@@ -84,6 +84,13 @@ def ingest(
     thumbnails: Annotated[
         bool, typer.Option("--thumbnails/--no-thumbnails", help="Keep a small picture of each chunk, or none.")
     ] = True,
+    retriever: Annotated[
+        str | None,
+        typer.Option(
+            help="Also keep what this makes of each chunk, for `--select retriever`: a checkpoint folder or hub id of "
+            "a CLIP or SigLIP, or `own` for the model's own embeddings."
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="Settings in a YAML file, under the names that --print-config shows. Options win."),

@@ -14,6 +14,7 @@ from pipelines.cli import output, status
 from pipelines.cli.ask import ask
 from pipelines.cli.batch import batch
 from pipelines.cli.bench import bench
+from pipelines.cli.calibrate import calibrate
 from pipelines.cli.demo import demo
 from pipelines.cli.doctor import doctor
 from pipelines.cli.eval import eval_
@@ -42,7 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: dict[str | None, tuple[Callable[..., None], ...]] = {
-    None: (ingest, report, ask, batch, serve, demo, plan, doctor),
+    None: (ingest, report, ask, batch, serve, calibrate, plan, demo, doctor),
     "Keeping an archive": (ls, show, rm, gc, du, retain, verify, repair, export, import_, catalog),
     _DEVELOPMENT: (train, train_tiny),
 }

@@ -46,6 +46,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "progress_every": ("progress_every_s",),
     "retry_quarantined": ("retry_quarantined",),
     "thumbnails": ("thumbnails",),
+    "retriever": ("retriever",),
 }
 
 # Where an option's value comes from; anything else is a default. By name, as typer brings a click of its own.

@@ -42,6 +42,7 @@ def show(
     from pipelines.indexes import manifests
     from videox2l.errors import CorruptDataError
     from videox2l.store import Archive
+    from videox2l.store.calibration import CalibrationWatch
 
     opened = Archive.open(archive, storage_options=storage_options)
     found, damaged = manifests(opened, opened.resolve(video))
@@ -57,19 +58,22 @@ def show(
         if len(found) > 1:
             console.print(f"[dim]── index {number + 1} of {len(found)} ──[/]")
         _print_index(console, manifest, all_chunks=chunks)
+    for fingerprint in dict.fromkeys(manifest.spec.model_fingerprint for manifest in found):
+        watch = CalibrationWatch(opened.storage, fingerprint)
+        if watch.calibration is not None:
+            best = watch.calibration.recommended
+            words = "no setting was good enough" if best is None else f"recommended is {best.words}"
+            console.print(f"[bold]calibration[/]  of {fingerprint[:12]}: {output.plain(words)}", soft_wrap=True)
     for line in _differences(found):
         console.print(output.plain(line), soft_wrap=True)
 
 
 def _differences(found: Sequence[Manifest]) -> list[str]:
     """How each further index differs from the first, in words."""
-    from videox2l.identity import describe_difference
-
     lines = []
-    first = found[0].spec.to_document()
     for number, other in enumerate(found[1:], start=2):
         lines.append(f"index {number} differs from index 1 in:")
-        text = describe_difference(first, other.spec.to_document(), labels=("index 1 has", f"index {number} has"))
+        text = found[0].spec.difference(other.spec, labels=("index 1 has", f"index {number} has"))
         lines += [f"  {line}" for line in text.splitlines()]
     return lines
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.evaluate import suite_plots as plots
-from videox2l.evaluation.suites.methods import DEFAULT, HIGH_ONLY, LOW_ONLY, QUESTION_AWARE, RIGHT_CHUNK
+from videox2l.evaluation.suites.methods import DEFAULT, HIGH_ONLY, LOW_ONLY, PRESS, QUESTION_AWARE, RIGHT_CHUNK
 from videox2l.evaluation.suites.metrics import READ_GOALS, RECOVERY_GOAL
 from videox2l.evaluation.suites.results import NEEDLE_METHODS
 from videox2l.evaluation.suites.tasks import DETAIL
@@ -74,6 +74,11 @@ def _accuracy_plot(rows: Rows, scenes: int) -> str:
     return plots.scatter(points, f"Detail questions, {scenes} chunks: accuracy against bytes") if points else ""
 
 
+def _descriptions(results: Mapping[str, Any]) -> dict[str, str]:
+    presses = results["plan"].get("presses", ())
+    return _DESCRIPTIONS | {PRESS + name: "low KVs, pruned by a score of the package kvpress" for name in presses}
+
+
 def _kind(method: str) -> str:
     if method == DEFAULT:
         return "mark"
@@ -134,7 +139,7 @@ def _render(template: str, results: Mapping[str, Any], drawn: Mapping[str, str])
     )
     environment.filters |= {"share": _share, "interval": _interval, "verdict": verdict}
     return environment.get_template(template).render(
-        results=results, drawn=drawn, descriptions=_DESCRIPTIONS, recovery_goal=RECOVERY_GOAL, detail=DETAIL
+        results=results, drawn=drawn, descriptions=_descriptions(results), recovery_goal=RECOVERY_GOAL, detail=DETAIL
     )
 
 

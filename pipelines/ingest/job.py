@@ -112,3 +112,4 @@ class Job:
     ranks: int = 1
     videos_at_once: int = 1
     thumbnails: bool = True
+    retriever: str | None = None

@@ -143,6 +143,7 @@ def ingest(
             ranks=ranks,
             videos_at_once=settings.videos_per_actor,
             thumbnails=settings.thumbnails,
+            retriever=settings.retriever,
         )
 
         dataset = ray.data.from_items(

@@ -29,6 +29,7 @@ from pipelines.ingest.turns import Turns
 from pipelines.parallel.leader import LeadingRank
 from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
 from videox2l.models import KVCompressibleModel, PrefillState, load_model
+from videox2l.models.retriever import Retriever, load_retriever
 from videox2l.prefill import PrefillReport, prefill_chunks
 from videox2l.prefill.append import stored_state
 from videox2l.prefill.chunks import begins_as_planned, can_be_continued, timeline_of
@@ -61,10 +62,13 @@ class PrefillStage:
         self._tracker = tracker
         self._turns = Turns(job.videos_at_once)
         choice = job.model
+        self._retriever: Retriever | None = None
         if job.ranks == 1:
             model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
             shared = cast("KVCompressibleModel", SharedForwards(model)) if job.videos_at_once > 1 else model
-            self._prefill_chunks: PrefillChunks = partial(prefill_chunks, shared)
+            if job.retriever is not None:
+                self._retriever = load_retriever(job.retriever, model)
+            self._prefill_chunks: PrefillChunks = partial(prefill_chunks, shared, retriever=self._retriever)
         else:
             leader = LeadingRank(choice.name, job.ranks, device=choice.device, dtype=choice.dtype, threads=threads)
             model, self._prefill_chunks = leader.model, leader.prefill_chunks
@@ -203,6 +207,7 @@ class PrefillStage:
         :raises _NotToBeHadError: ``unfinished`` is gone.
         """
         writer, resume = self._new_writer(video)
+        writer.retrieved_by(None if self._retriever is None else self._retriever.identity)
         if can_be_continued(writer.spec):
             writer.keep_journal(self._job.journal_every_s)
         if unfinished is None:

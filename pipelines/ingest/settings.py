@@ -65,6 +65,8 @@ class IngestSettings:
     ``stall_timeout_s``: after so many seconds in which no video was planned and no chunk prefilled, the job ends.
     ``retry_quarantined``: try videos again that failed by their own fault before.
     ``thumbnails``: also store a small picture of each chunk.
+    ``retriever``: also store what this retriever makes of each chunk, for ``--select retriever``; ``own`` or a
+    checkpoint of a CLIP or SigLIP, see :func:`videox2l.models.retriever.load_retriever`.
     """
 
     model: str = TINY
@@ -91,6 +93,7 @@ class IngestSettings:
     stall_timeout_s: float = STALL_TIMEOUT_S
     retry_quarantined: bool = False
     thumbnails: bool = True
+    retriever: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("prefill_actors", "videos_per_actor", "tensor_parallel"):
@@ -100,6 +103,8 @@ class IngestSettings:
             raise ConfigError(
                 "a model over several devices prefills in one group: give tensor_parallel or prefill_actors, not both"
             )
+        if self.tensor_parallel > 1 and self.retriever is not None:
+            raise ConfigError("a model over several devices keeps nothing of a retriever yet: leave out one of them")
         if self.tensor_parallel > 1 and self.videos_per_actor > 1:
             raise ConfigError("a model over several devices prefills one video at a time: leave out videos_per_actor")
         if self.tensor_parallel > 1 and self.gpus_per_actor not in (None, 0, 1):

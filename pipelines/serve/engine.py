@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +18,18 @@ from pipelines.serve.threads import iterate_in_thread
 from videox2l.answering import AnswerEngine, EngineConfig
 from videox2l.answering.residents import ResidentVideos
 from videox2l.answering.stopwatch import Stopwatch
+from videox2l.config import SelectionConfig
 from videox2l.errors import VideoX2LError
 from videox2l.models import load_model
 from videox2l.store import Archive
 from videox2l.store.byte_cache import CacheStats
+from videox2l.store.calibration import CalibrationWatch
 from videox2l.store.disk_cache import DiskCache
+from videox2l.store.spec import IndexSpec
+
+logger = logging.getLogger(__name__)
+
+_TOLD = 16
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,16 @@ class EngineStats:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What the ingress tells about the model."""
+    """What the ingress tells about the model.
+
+    ``calibration``: the archive's for this model, as of :attr:`CalibrationWatch.state`; ``outside``: what was asked so
+    far that it did not find good enough.
+    """
 
     fingerprint: str
     context_length: int
+    calibration: str
+    outside: tuple[str, ...]
 
 
 class Engine:
@@ -73,12 +87,20 @@ class Engine:
                 low_deadline_s=config.low_deadline_s,
             ),
         )
+        self._calibration = CalibrationWatch(archive.storage, self._model.identity.fingerprint)
+        self._calibration_state = self._calibration.state  # read here and now, where nobody waits
+        self._outside: list[str] = []
         self._questions = self._open_questions = 0
         self._threads = ThreadPoolExecutor(config.max_ongoing_requests, thread_name_prefix="question")
 
     async def info(self) -> EngineInfo:
         """Answers as soon as the model is loaded."""
-        return EngineInfo(self._model.identity.fingerprint, self._model.context_length)
+        return EngineInfo(
+            self._model.identity.fingerprint,
+            self._model.context_length,
+            self._calibration_state,
+            tuple(self._outside),
+        )
 
     async def stats(self) -> EngineStats:
         """What it holds and does now."""
@@ -123,6 +145,7 @@ class Engine:
         watch.lap("queue")
         with self._videos.use(question.video) as video:
             watch.lap("open")
+            self._check_calibration(video.manifest.spec, question.selection)
             yield from self._answers.stream(
                 video,
                 question.text,
@@ -133,6 +156,13 @@ class Engine:
                 question.asker,
                 watch,
             )
+
+    def _check_calibration(self, spec: IndexSpec, selection: SelectionConfig) -> None:
+        for said in self._calibration.news(spec.compression, spec.codecs, selection):
+            logger.warning("Outside of the archive's calibration: %s", said)
+            # Settings of requests have no end; what readiness tells has.
+            if len(self._outside) < _TOLD:
+                self._outside.append(said)
 
 
 def disk_cache(archive: Archive, config: ServiceConfig) -> DiskCache | None:

@@ -19,10 +19,12 @@ import ray
 import typer
 from ray import serve
 
+from pipelines import calibrated
 from pipelines.local_ray import connect, named_cluster, start_local
 from pipelines.serve.app import QUIET, build_app
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.keys import read_keys
+from videox2l.config import SelectionConfig
 from videox2l.errors import ConfigError, FingerprintMismatchError
 from videox2l.models import load_model
 from videox2l.store import Archive, VideoEntry
@@ -140,7 +142,11 @@ def check(config: ServiceConfig) -> ServiceConfig:
     folder = Path(config.model).expanduser()
     name = str(folder.absolute()) if folder.is_dir() else config.model
     model = load_model(name, device="cpu", dtype=config.compute_dtype)
-    _check_fit(archive.videos(), model.identity.fingerprint, config)
+    videos = archive.videos()
+    _check_fit(videos, model.identity.fingerprint, config)
+    rows = (row for video in videos for row in video.indexes)
+    for said in calibrated.warnings(archive, model.identity.fingerprint, rows, SelectionConfig()):
+        typer.echo(f"warning: {said}", err=True)
     paths = {"archive_url": archive.url, "model": name, "ingest_from": tuple(map(_place, config.ingest_from))}
     paths["play_from"] = tuple(map(_place, config.play_from))
     if config.api_keys is not None:

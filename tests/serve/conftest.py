@@ -8,13 +8,14 @@ import pytest
 
 from pipelines.serve import ServiceConfig, running_service
 from pipelines.serve.keys import change_keys, new_key
-from tests.archives import random_index
+from tests.archives import calibrated, random_index
 from tests.checkpoints import write_random_checkpoint
 from tests.ray_cluster import ray_cluster
 from tests.serve.client import Client
 from tests.unit.answering.by_hand import LOSSES, recorded
 from videox2l.models import KVCompressibleModel, load_model
 from videox2l.store import Archive
+from videox2l.store.calibration import store
 
 __all__ = ["ray_cluster"]
 
@@ -38,6 +39,7 @@ def archive(random_model: KVCompressibleModel, tmp_path_factory: pytest.TempPath
     LOSSES["removed by retention"][0](archive, random_index(archive, random_model, "old.mp4", seed=4).manifest)
     other = load_model(str(write_random_checkpoint(folder / "other", seed=7)), device="cpu")
     random_index(archive, other, "foreign.mp4", chunks=2, seed=3)
+    store(archive.storage, calibrated(kitchen, "attention"))
     return archive
 
 

@@ -15,7 +15,7 @@ import pytest
 from pipelines.serve.config import ServiceConfig
 from pipelines.serve.engine import Engine
 from pipelines.serve.request import Question
-from tests.archives import random_index
+from tests.archives import calibrated, random_index
 from tests.unit.answering.by_hand import LOSSES
 from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn, residents
 from videox2l.answering import ask as simple
@@ -23,6 +23,7 @@ from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.errors import ArchiveError
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
+from videox2l.store.calibration import store
 
 SHORT = GenerationConfig(20)
 
@@ -195,3 +196,22 @@ def test_a_follow_up_runs_only_what_is_new(archive: Archive, random_model: KVCom
             history=history,
         )
         assert answer.text == alone.text
+
+
+def test_what_is_asked_outside_of_the_calibration_is_said_once(
+    archive: Archive, random_model: KVCompressibleModel, random_checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = random_index(archive, random_model, chunks=4).manifest
+    store(archive.storage, calibrated(manifest, "attention"))
+    asked = Asked(archive, random_checkpoint)
+    try:
+        for select in ("attention", "keys", "all", "1", "keys"):
+            asked(manifest.video.video_id, select)
+        info = asyncio.run(asked.engine.info())
+    finally:
+        asked.engine.close()
+    (said,) = info.outside
+    assert "keys of 2 chunks was not calibrated: recommended is" in said
+    assert [record.getMessage() for record in caplog.records if said in record.getMessage()] == [
+        f"Outside of the archive's calibration: {said}"
+    ]

@@ -45,7 +45,15 @@ def test_videos(client: Client, archive: Archive) -> None:
 
 @pytest.mark.parametrize(("path", "status"), [("/healthz", "ok"), ("/readyz", "ready")])
 def test_probes(client: Client, path: str, status: str) -> None:
-    assert client.get(path).json == {"status": status}
+    assert client.get(path).json["status"] == status
+
+
+def test_readiness_tells_what_was_asked_outside_of_the_calibration(client: Client) -> None:
+    assert client.get("/readyz").json["calibration"] == "calibrated"
+    for _ in range(2):
+        assert client.ask("What is it?", select="key_bounds", max_tokens=1).status == 200
+    outside = [said for said in client.get("/readyz").json["outside_calibration"] if said.startswith("key_bounds of 2")]
+    assert len(outside) == 1, "said once"
 
 
 def test_interactive_documentation(client: Client) -> None:

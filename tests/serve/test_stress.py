@@ -48,7 +48,7 @@ def test_overload_is_refused_before_the_first_byte_and_tears_nothing(client: Cli
     expected = text_of(client.ask(QUESTION, max_tokens=200))
     with ThreadPoolExecutor(crowd) as threads:
         asked = [threads.submit(client.ask, QUESTION, max_tokens=200, stream=bool(i % 2)) for i in range(crowd)]
-        assert client.get("/readyz").json == {"status": "ready"}, "full is not down: a balancer must not take it away"
+        assert client.get("/readyz").json["status"] == "ready", "full is not down: a balancer must not take it away"
         replies = [future.result() for future in asked]
     refused = [reply for reply in replies if reply.status != 200]
     assert 0 < len(refused) < crowd

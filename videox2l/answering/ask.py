@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from videox2l.answering import evidence
+from videox2l.answering.adaptive import stream_selected
 from videox2l.answering.answer import Answer, TextDelta, Turn
 from videox2l.answering.costs import Costs
 from videox2l.answering.decode import generate
@@ -53,8 +54,24 @@ def stream_answer(
     :class:`~videox2l.errors.QuestionTooLongError` where question and re-loaded KVs leave no room in the model's
     context, and the archive's errors; all before the first piece.
     """
-    selection, generation = selection or SelectionConfig(), generation or GenerationConfig()
-    costs = Costs()
+    costs, generation = Costs(), generation or GenerationConfig()
+
+    def once(selection: SelectionConfig) -> Iterator[TextDelta | Answer]:
+        return _once(model, video, question, selection, generation, time_range, history, costs)
+
+    yield from stream_selected(once, selection or SelectionConfig())
+
+
+def _once(
+    model: KVCompressibleModel,
+    video: ResidentVideo,
+    question: str,
+    selection: SelectionConfig,
+    generation: GenerationConfig,
+    time_range: TimeRange | None,
+    history: Sequence[Turn],
+    costs: Costs,
+) -> Iterator[TextDelta | Answer]:
     dialogue = tokenize(model, question, history)
     chunks = tuple(range(video.chunks)) if time_range is None else time_range.chunks(video.manifest)
     memory = build_memory(model, video, dialogue, selection, chunks, costs)

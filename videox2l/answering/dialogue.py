@@ -18,6 +18,8 @@ class Dialogue:
 
     history: tuple[int, ...]
     question: tuple[int, ...]
+    text: str = ""
+    """The question as it was asked."""
 
     @property
     def ids(self) -> list[int]:
@@ -32,7 +34,7 @@ def tokenize(model: KVCompressibleModel, question: str, history: Sequence[Turn] 
     for number, turn in enumerate(history):
         ids += model.question_ids(turn.question, follow_up=number > 0)
         ids += model.answer_ids(turn.answer)
-    dialogue = Dialogue(tuple(ids), tuple(model.question_ids(question, follow_up=bool(history))))
+    dialogue = Dialogue(tuple(ids), tuple(model.question_ids(question, follow_up=bool(history))), question)
     if len(dialogue.ids) >= model.context_length:
         earlier = f" behind {len(ids)} of earlier turns" if history else ""
         shorten = "shorten it or begin a new conversation" if history else "shorten it"

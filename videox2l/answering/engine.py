@@ -14,6 +14,7 @@ from types import TracebackType
 import torch
 
 from videox2l.answering import evidence
+from videox2l.answering.adaptive import stream_selected
 from videox2l.answering.answer import Answer, TextDelta, Turn
 from videox2l.answering.batch import Row, Scheduler
 from videox2l.answering.batch.attention import Segment
@@ -90,8 +91,25 @@ class AnswerEngine:
         KVs of earlier turns serve the same ``asker`` only, so that nobody learns what others have asked.
         ``watch`` was started when the question arrived; by default that is now.
         """
-        model, costs = self._model, Costs(watch)
-        selection, generation = selection or SelectionConfig(), generation or GenerationConfig()
+        costs, generation = Costs(watch), generation or GenerationConfig()
+
+        def once(selection: SelectionConfig) -> Iterator[TextDelta | Answer]:
+            return self._once(video, question, selection, generation, time_range, history, asker, costs)
+
+        yield from stream_selected(once, selection or SelectionConfig())
+
+    def _once(
+        self,
+        video: ResidentVideo,
+        question: str,
+        selection: SelectionConfig,
+        generation: GenerationConfig,
+        time_range: TimeRange | None,
+        history: Sequence[Turn],
+        asker: str,
+        costs: Costs,
+    ) -> Iterator[TextDelta | Answer]:
+        model = self._model
         dialogue = tokenize(model, question, history)
         chunks = tuple(range(video.chunks)) if time_range is None else time_range.chunks(video.manifest)
         memory = build_memory(model, video, dialogue, selection, chunks, costs, self._means)

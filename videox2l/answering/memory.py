@@ -115,7 +115,14 @@ class _Making:
         if needs_scores(selection):
             gist = self._gist(prompt)
             self._costs.watch.lap("load")
-            context = QuestionContext(self._model, dialogue.ids, gist, len(dialogue.history))
+            context = QuestionContext(
+                self._model,
+                dialogue.ids,
+                gist,
+                len(dialogue.history),
+                dialogue.text,
+                self._video.retrieved(self._chunks),
+            )
         video = self._video
         limited = selection.budget.max_bytes is not None
         low_bytes = [video.level_bytes("low", [chunk]) for chunk in range(video.chunks)] if limited else None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 
+import numpy as np
 import torch
 
 from videox2l.answering.costs import Costs
@@ -14,6 +15,7 @@ from videox2l.errors import ArchiveError, ConfigError, CorruptDataError, Fingerp
 from videox2l.identity import describe_difference
 from videox2l.kv import KV, Level
 from videox2l.models import KVCompressibleModel
+from videox2l.selection import Retrieved
 from videox2l.store import IndexReader
 from videox2l.store.low_chunks import LowChunk, LowChunks
 
@@ -42,6 +44,7 @@ class ResidentVideo:
         self._lock = threading.Lock()
         self._prompt: KV | None = None
         self._high: dict[int, KV] = {}
+        self._vectors: list[np.ndarray] | None = None
         self.manifest = manifest
         self.doubtful = False
         """Low KVs were not what the manifest says: perhaps the index was replaced, so open it again."""
@@ -78,6 +81,20 @@ class ResidentVideo:
                 self._high.update(zip(absent, fetched, strict=True))
                 costs.book("high", "storage", self._reader.bytes_read["high"] - before)
             return [self._high[chunk] for chunk in chunks]
+
+    def retrieved(self, chunks: Sequence[int]) -> Retrieved | None:
+        """What a retriever has made of ``chunks``; read when it is first looked at, and kept."""
+        identity = self.manifest.retriever
+        if identity is None:
+            return None
+
+        def read() -> list[np.ndarray]:
+            with self._lock:
+                if self._vectors is None:
+                    self._vectors = self._reader.vectors()
+                return [self._vectors[chunk] for chunk in chunks]
+
+        return Retrieved(identity, read)
 
     def low(self, chunks: Sequence[int], costs: Costs, deadline: float | None = None) -> Iterator[Arrival]:
         """Begin to fetch low KVs of ``chunks``, all at once; they come in the order in which they arrive.

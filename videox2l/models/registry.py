@@ -187,8 +187,8 @@ def _converted(model_type: Any) -> str:
     )
 
 
-def find_checkpoint(name: str) -> Path:
-    """The local folder of a model, downloaded from the hub where ``name`` is a hub id."""
+def find_checkpoint(name: str, *, download: bool = True) -> Path:
+    """The local folder of a model, downloaded from the hub where ``name`` is a hub id, unless that is forbidden."""
     name = name.partition("?")[0]  # settings of the plain backend
     if name in _BUNDLED:
         return _BUNDLED[name]
@@ -204,9 +204,14 @@ def find_checkpoint(name: str) -> Path:
         )
     prefix = f"{subfolder}/" if subfolder else ""
     try:
-        root = snapshot_download(f"{owner}/{repository}", allow_patterns=[prefix + pattern for pattern in _HUB_FILES])
+        root = snapshot_download(
+            f"{owner}/{repository}",
+            allow_patterns=[prefix + pattern for pattern in _HUB_FILES],
+            local_files_only=not download,
+        )
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        raise UnknownModelError(f"no local folder {name!r}, and the hub does not give it: {error}") from error
+        where = "the hub does not give it" if download else f"it was not downloaded before (`hf download {name}`)"
+        raise UnknownModelError(f"no local folder {name!r}, and {where}: {error}") from error
     return Path(root) / subfolder
 
 

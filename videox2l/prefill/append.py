@@ -23,6 +23,7 @@ from videox2l.identity import VideoIdentity, source_url
 from videox2l.kv import LEVELS, ChunkKV, Level
 from videox2l.kv.codecs import CODECS
 from videox2l.models import KVCompressibleModel, PrefillState
+from videox2l.models.retriever import load_retriever
 from videox2l.prefill.chunks import Progress, frames_checksum, index_spec
 from videox2l.prefill.ingest import Warn, ingest_video, write_index
 from videox2l.store import DEFAULT_CODECS, Archive, ChunkEntry, IndexReader, Manifest
@@ -57,6 +58,7 @@ def append_video(
     progress: Progress | None = None,
     warn: Warn | None = None,
     thumbnails: bool = True,
+    retriever: str | None = None,
 ) -> tuple[VideoIdentity, Manifest | None]:
     """Bring the index of a recording that has grown up to date without prefilling its past again.
 
@@ -88,6 +90,7 @@ def append_video(
             progress=progress,
             warn=warn,
             thumbnails=thumbnails,
+            retriever=retriever,
         )
     reader = archive.open_index(video_id, spec=spec)
     identity = dataclasses.replace(archive.identify(source), video_id=video_id)
@@ -113,6 +116,7 @@ def append_video(
             progress=progress,
             warn=warn,
             thumbnails=thumbnails,
+            retriever=None if retriever is None else load_retriever(retriever, model),
         )
     return identity, manifest
 

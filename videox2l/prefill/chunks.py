@@ -16,6 +16,7 @@ from videox2l.kv import LEVELS, ChunkKV, Level
 from videox2l.kv.codecs import CODECS, codec
 from videox2l.models import KVCompressibleModel, PrefillState, Timeline
 from videox2l.models.laps import Laps
+from videox2l.models.retriever import Retriever
 from videox2l.models.transfer import HostCopies
 from videox2l.store import DEFAULT_CODECS, ChunkEntry, IndexSpec, IndexWriter
 from videox2l.store.documents import checksum
@@ -118,6 +119,7 @@ def prefill_chunks(
     resume: PrefillState | None = None,
     thumbnails: bool = True,
     timeline: Timeline | None = None,
+    retriever: Retriever | None = None,
 ) -> PrefillReport:
     """Prefill a video up to its chunk number ``total`` - 1 and append both levels of each to ``writer``.
 
@@ -125,6 +127,7 @@ def prefill_chunks(
     kept, which ``resume`` then holds. Does not commit. The report counts what was prefilled here. Where ``writer`` has
     all chunks already, nothing is. ``thumbnails``: also store a small picture of each chunk. ``timeline``: when all
     the video's frames are shown (:func:`timeline_of`), which some models are told.
+    ``retriever``: also store what it makes of each chunk; ``writer`` was told of it.
 
     Raises :class:`TruncatedVideoError` when fewer chunks arrive, ``ValueError`` when they arrive out of order.
     """
@@ -140,7 +143,7 @@ def prefill_chunks(
     laps = Laps(device)
     prefill.after_pass = laps.end
 
-    def computed() -> Iterator[tuple[DecodedChunk, ChunkKV]]:
+    def computed() -> Iterator[tuple[tuple[DecodedChunk, np.ndarray | None], ChunkKV]]:
         for due, item in enumerate(decoded, start=kept):
             if item.chunk.index != due:
                 raise ValueError(f"chunk {item.chunk.index} arrived where {due} was due")
@@ -151,13 +154,14 @@ def prefill_chunks(
             kvs = prefill.append(visual_tokens_TN, last=due == total - 1)
             for level in LEVELS:
                 window[level] = max(window[level], before[level] + len(visual_tokens_TN) + kvs[level].tokens)
-            yield item, kvs
+            vectors = None if retriever is None else retriever.of_chunk(item.frames_FHWC, visual_tokens_TN)
+            yield (item, vectors), kvs
 
-    for item, copy in HostCopies(device).each(computed()):
+    for (item, vectors), copy in HostCopies(device).each(computed()):
         kvs, began = copy.result(), time.perf_counter()
         chunk, seen = item.chunk, frames_checksum(item.frames_FHWC)
         picture = thumbnail(item.frames_FHWC) if thumbnails else None
-        writer.append(chunk.index, chunk.start_s, chunk.end_s, len(item.frames_FHWC), kvs, seen, picture)
+        writer.append(chunk.index, chunk.start_s, chunk.end_s, len(item.frames_FHWC), kvs, seen, picture, vectors)
         store_s += time.perf_counter() - began
         frames += len(item.frames_FHWC)
         if progress is not None:

@@ -14,6 +14,7 @@ from videox2l.identity import VideoIdentity
 from videox2l.kv import Level
 from videox2l.models import KVCompressibleModel, PrefillState
 from videox2l.models.memory import check_fits
+from videox2l.models.retriever import Retriever, load_retriever
 from videox2l.prefill.chunks import Progress, index_spec, prefill_chunks, timeline_of
 from videox2l.store import DEFAULT_CODECS, Archive, IndexWriter, Manifest
 from videox2l.store.metadata import MetadataValue
@@ -39,13 +40,16 @@ def ingest_video(
     warn: Warn | None = None,
     device_memory: int | None = None,
     thumbnails: bool = True,
+    retriever: str | None = None,
 ) -> tuple[VideoIdentity, Manifest | None]:
     """Prefill one video on a model of this process and commit it; decoding runs in a child, which a file may kill.
 
     ``replace``, ``recorded_at`` and ``metadata`` are those of :meth:`~videox2l.store.Archive.create_index`; ``name`` is
     used in place of the file's. Returns ``None`` for a manifest where the index was committed already; what is newly
     said of the video is noted on it then. ``device_memory``: bytes that it may take on the model's device, beside the
-    weights; by default what is free there. ``thumbnails``: also store a small picture of each chunk.
+    weights; by default what is free there. ``thumbnails``: also store a small picture of each chunk. ``retriever``:
+    also store what it makes of each chunk, for ``--select retriever``: a name as of
+    :func:`~videox2l.models.retriever.load_retriever`.
 
     Raises :class:`~videox2l.errors.VideoError` for a file that cannot be used; nothing is left behind then. Raises
     :class:`~videox2l.errors.InsufficientMemoryError` before the prefill of a video that is too long for the device.
@@ -70,6 +74,7 @@ def ingest_video(
             warn=warn,
             device_memory=device_memory,
             thumbnails=thumbnails,
+            retriever=None if retriever is None else load_retriever(retriever, model),
         )
     return identity, manifest
 
@@ -86,6 +91,7 @@ def write_index(
     warn: Warn | None = None,
     device_memory: int | None = None,
     thumbnails: bool = True,
+    retriever: Retriever | None = None,
 ) -> Manifest:
     """Decode and prefill those of a plan's ``chunks`` that ``writer`` does not have yet, and commit.
 
@@ -94,10 +100,20 @@ def write_index(
         AlreadyCommittedError: another writer was faster.
         InsufficientMemoryError: the device cannot hold so many, or not in ``device_memory`` bytes beside the weights.
     """
+    writer.retrieved_by(None if retriever is None else retriever.identity)
     check_fits(model.workload(compression, len(chunks)), model.decoder.device, loaded=True, free=device_memory)
     with closing(decode_chunks_isolated(source, chunks[writer.chunks :], model.frame_format)) as decoded:
         report = prefill_chunks(
-            model, compression, decoded, len(chunks), writer, progress, resume, thumbnails, timeline_of(chunks)
+            model,
+            compression,
+            decoded,
+            len(chunks),
+            writer,
+            progress,
+            resume,
+            thumbnails,
+            timeline_of(chunks),
+            retriever,
         )
     if warn is not None and report.warning is not None:
         warn(report.warning)

@@ -1,6 +1,6 @@
 """Which chunks a question re-loads at low compression: scorers say how relevant each is, a policy chooses."""
 
-from videox2l.selection.scorer import QuestionContext, Scorer
+from videox2l.selection.scorer import QuestionContext, Retrieved, Scorer
 from videox2l.selection.select import (
     SCORERS,
     Selection,
@@ -14,6 +14,7 @@ from videox2l.selection.select import (
 __all__ = [
     "SCORERS",
     "QuestionContext",
+    "Retrieved",
     "Scorer",
     "Selection",
     "check_select",

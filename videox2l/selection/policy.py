@@ -3,6 +3,7 @@
 * ``top_k``: the best ``k``.
 * ``threshold:X``: of these, those with at least the share ``X`` of the best score's height above the mean.
 * ``mass:X``: of these, as few as hold the share ``X`` of all scores' height above the lowest.
+* ``adaptive``: the best ``k``, where ``k`` grows until the answer stays the same: ``answering/adaptive.py``.
 * ``coverage:X``: ``k`` spread over the video: a chunk beside one that was taken loses the share ``X`` of its height.
 """
 
@@ -56,6 +57,7 @@ def _coverage(scores: Sequence[float], k: int, share: float) -> list[int]:
 # Name: the policy, and what its number is unless given.
 POLICIES: dict[str, tuple[Policy, float]] = {
     "top_k": (_best, 0.0),
+    "adaptive": (_best, 0.0),
     "threshold": (_threshold, 0.5),
     "mass": (_mass, 0.5),
     "coverage": (_coverage, 1.0),

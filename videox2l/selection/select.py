@@ -15,6 +15,7 @@ from videox2l.selection.keys import score_by_key_bounds, score_by_keys
 from videox2l.selection.policy import choose
 from videox2l.selection.question import relevance_heads, run_questions
 from videox2l.selection.random import score_randomly
+from videox2l.selection.retriever import score_by_retriever
 from videox2l.selection.scorer import QuestionContext, Scorer
 from videox2l.selection.two_step import score_in_two_steps
 
@@ -24,6 +25,7 @@ SCORERS: dict[str, Scorer] = {
     "keys": score_by_keys,
     "key_bounds": score_by_key_bounds,
     "two_step": score_in_two_steps,
+    "retriever": score_by_retriever,
     "random": score_randomly,
 }
 

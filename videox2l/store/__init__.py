@@ -2,7 +2,7 @@
 
 from videox2l.store.archive import Archive
 from videox2l.store.catalog import CatalogRow
-from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV, StoredThumbnail
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredAttachment, StoredKV
 from videox2l.store.layout import Part
 from videox2l.store.lookup import VideoEntry
 from videox2l.store.manifest import Manifest, Totals
@@ -24,8 +24,8 @@ __all__ = [
     "Manifest",
     "Part",
     "ShardEntry",
+    "StoredAttachment",
     "StoredKV",
-    "StoredThumbnail",
     "Totals",
     "VideoEntry",
 ]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from videox2l.kv.chunk import Level
-from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV, StoredThumbnail
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredAttachment, StoredKV
 
-Stored = TypeVar("Stored", StoredKV, StoredThumbnail | None)
+Stored = TypeVar("Stored", StoredKV, StoredAttachment | None)
 
 
 @dataclass
@@ -46,13 +46,15 @@ class Contents:
         if self.prompt is None:
             raise ValueError("an index needs its prompt")
         used = {self.prompt.shard} | {kv.shard for chunk in self.chunks for kv in chunk.levels.values()}
-        used |= {chunk.thumbnail.shard for chunk in self.chunks if chunk.thumbnail is not None}
+        attached = (stored for chunk in self.chunks for stored in (chunk.thumbnail, chunk.vectors))
+        used |= {stored.shard for stored in attached if stored is not None}
         number = {old: new for new, old in enumerate(sorted(used))}
         chunks = tuple(
             dataclasses.replace(
                 chunk,
                 levels={level: renumber(kv, number) for level, kv in chunk.levels.items()},
                 thumbnail=renumber(chunk.thumbnail, number),
+                vectors=renumber(chunk.vectors, number),
             )
             for chunk in self.chunks
         )

@@ -7,14 +7,14 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from videox2l.errors import ArchiveFormatError
 from videox2l.kv.chunk import LEVELS, Level
 from videox2l.kv.heads import HeadRange
 from videox2l.store import documents, layout
 from videox2l.store.documents import count, matching
-from videox2l.store.layout import ShardPart
+from videox2l.store.layout import Attachment, ShardPart
 
 _CHECKSUM = re.compile("[0-9a-f]{32}")
 
@@ -55,8 +55,8 @@ class StoredKV:
 
 
 @dataclass(frozen=True)
-class StoredThumbnail:
-    """Where a chunk's JPEG lies: ``length`` bytes at ``offset`` of shard number ``shard``, with this XXH3-128."""
+class StoredAttachment:
+    """Where a chunk's picture or vectors lie: ``length`` bytes at ``offset`` of shard ``shard``, with this XXH3-128."""
 
     shard: int
     offset: int
@@ -64,7 +64,7 @@ class StoredThumbnail:
     checksum: str
 
     @classmethod
-    def from_document(cls, document: Any, where: str) -> StoredThumbnail:
+    def from_document(cls, document: Any, where: str) -> StoredAttachment:
         return cls(
             shard=count(document, "shard", where),
             offset=count(document, "offset", where),
@@ -78,7 +78,7 @@ class ShardEntry:
     """One file: the attempt it was written by, its name there, what it holds, bytes, and XXH3-128 over the whole.
 
     ``head_ranges``: which KV heads each rank of the model computed, in the order of the ranks; all in one range for a
-    model on one device. Its KVs hold all heads in any case. Of thumbnails it says how the KVs beside them were made.
+    model on one device. Its KVs hold all heads in any case. Of the rest it says how the KVs beside it were made.
     """
 
     attempt: str
@@ -94,7 +94,7 @@ class ShardEntry:
     @classmethod
     def from_document(cls, document: Any, where: str) -> ShardEntry:
         part = documents.field(document, "part", str, where)
-        if part not in (*LEVELS, "prompt", "thumbnails"):
+        if part not in (*LEVELS, "prompt", *get_args(Attachment)):
             raise ArchiveFormatError(
                 f"{where}: a shard belongs to {part!r}, which is no part of an index. Ingest again."
             )
@@ -116,7 +116,7 @@ class ChunkEntry:
 
     ``frames_checksum``: XXH3-128 over the decoded frames as the model saw them, or empty where the writer was not told.
     A level that was removed on purpose, to save space, is missing from ``levels``. ``thumbnail``: a picture of it for
-    people, where one was kept.
+    people, ``vectors``: what a retriever makes of it; each where it was kept.
     """
 
     index: int
@@ -125,7 +125,8 @@ class ChunkEntry:
     frames: int
     levels: Mapping[Level, StoredKV]
     frames_checksum: str = ""
-    thumbnail: StoredThumbnail | None = None
+    thumbnail: StoredAttachment | None = None
+    vectors: StoredAttachment | None = None
 
     def to_document(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"levels": {level: kv.to_document() for level, kv in self.levels.items()}}
@@ -133,7 +134,6 @@ class ChunkEntry:
     @classmethod
     def from_document(cls, document: Any, where: str) -> ChunkEntry:
         levels = documents.field(document, "levels", dict, where)
-        thumbnail = document.get("thumbnail")
         entry = cls(
             index=count(document, "index", where),
             start_s=documents.field(document, "start_s", float, where),
@@ -141,11 +141,17 @@ class ChunkEntry:
             frames=count(document, "frames", where),
             levels={level: StoredKV.from_document(levels[level], where) for level in LEVELS if level in levels},
             frames_checksum=documents.field(document, "frames_checksum", str, where),
-            thumbnail=None if thumbnail is None else StoredThumbnail.from_document(thumbnail, where),
+            thumbnail=_attachment(document, "thumbnail", where),
+            vectors=_attachment(document, "vectors", where),
         )
         if not (math.isfinite(entry.start_s) and math.isfinite(entry.end_s) and entry.start_s <= entry.end_s):
             raise ArchiveFormatError(f"{where}: chunk {entry.index} spans {entry.start_s} to {entry.end_s} seconds.")
         return entry
+
+
+def _attachment(document: Any, name: str, where: str) -> StoredAttachment | None:
+    found = document.get(name)
+    return None if found is None else StoredAttachment.from_document(found, where)
 
 
 def _head_range(pair: Any, where: str) -> HeadRange:

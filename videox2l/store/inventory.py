@@ -35,6 +35,7 @@ class Inventory:
     catalog: dict[IndexKey, FileInfo] = field(default_factory=dict)
     quarantine: dict[IndexKey, FileInfo] = field(default_factory=dict)
     models: dict[str, FileInfo] = field(default_factory=dict)
+    calibrations: list[FileInfo] = field(default_factory=list)
     sources: list[FileInfo] = field(default_factory=list)
     runs: list[FileInfo] = field(default_factory=list)
     reports: list[FileInfo] = field(default_factory=list)
@@ -109,6 +110,8 @@ def _sort(info: FileInfo, into: Inventory) -> None:
             into.quarantine[key] = info
         case [layout.MODELS, model] if model.endswith(".json"):
             into.models[model.removesuffix(".json")] = info
+        case [layout.CALIBRATIONS, calibration] if calibration.endswith(".json"):
+            into.calibrations.append(info)
         case [layout.SOURCES, note] if note.endswith(".json"):
             into.sources.append(info)
         case [layout.RUNS, ledger] if ledger.endswith(".jsonl"):

@@ -4,9 +4,10 @@
 
     archive.json                                    format version; its presence makes the folder an archive
     models/<model_fp>.json                          what a model fingerprint stands for, readable
+    calibrations/<model_fp>.json                    which settings of a model answer as the whole video does
     videos/<video_id>/<index_fp>/manifest.json      the commit point of an index, written last
     videos/<video_id>/<index_fp>/attempts/<id>/     shards of one writer: low-*.arrow, high-*.arrow, prompt.arrow,
-                                                    thumbnails-*.arrow;
+                                                    thumbnails-*.arrow, vectors-*.arrow;
                                                     journal.json and claim.json while they are not committed
     catalog/<video_id>-<index_fp>.parquet           one row, for listings and queries; a cache of the manifests
     sources/<hash of a URL>.json                    what was found at a URL, so that it need not be read again
@@ -30,6 +31,7 @@ ARCHIVE = "archive.json"
 VIDEOS = "videos"
 CATALOG = "catalog"
 MODELS = "models"
+CALIBRATIONS = "calibrations"
 SOURCES = "sources"
 RUNS = "runs"
 INGESTS = "ingests"
@@ -40,19 +42,27 @@ JOURNAL = "journal.json"
 CLAIM = "claim.json"
 
 ATTEMPT_NAME = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{12}")
-SHARD_NAME = re.compile(r"(low|high|thumbnails)-\d{5,9}\.arrow|prompt\.arrow")
+SHARD_NAME = re.compile(r"(low|high|thumbnails|vectors)-\d{5,9}\.arrow|prompt\.arrow")
 """The only names a manifest may give: nothing in them can lead out of the index's folder."""
 
 Part = Level | Literal["prompt"]
 """What a stored KV belongs to: a level of a chunk, or the prompt before the video."""
 
-ShardPart = Part | Literal["thumbnails"]
+Attachment = Literal["thumbnails", "vectors"]
+"""What may be kept of a chunk beside its KVs."""
+
+ShardPart = Part | Attachment
 """What a shard holds."""
 
 
 def model(model_fingerprint: str) -> str:
     """The readable description of a model."""
     return f"{MODELS}/{model_fingerprint}.json"
+
+
+def calibration(model_fingerprint: str) -> str:
+    """What was found out about a model's settings."""
+    return f"{CALIBRATIONS}/{model_fingerprint}.json"
 
 
 def video(video_id: str) -> str:

@@ -15,13 +15,13 @@ from datetime import datetime
 from typing import Any
 
 from videox2l.errors import ArchiveFormatError
-from videox2l.identity import ID_LENGTH, VideoIdentity
+from videox2l.identity import ID_LENGTH, RetrieverIdentity, VideoIdentity
 from videox2l.kv.chunk import LEVELS, Level
 from videox2l.kv.heads import HeadRange, hold_all_heads
 from videox2l.store import documents, layout
 from videox2l.store.documents import count, matching, seal, unseal
-from videox2l.store.entries import ChunkEntry, ShardEntry, StoredKV, StoredThumbnail
-from videox2l.store.layout import Part
+from videox2l.store.entries import ChunkEntry, ShardEntry, StoredAttachment, StoredKV
+from videox2l.store.layout import Attachment, Part
 from videox2l.store.metadata import MAX_ALIASES_BYTES, Alias, Description, MetadataValue, metadata_problem
 from videox2l.store.spec import ROPE_CONVENTION, IndexSpec
 
@@ -34,8 +34,9 @@ MAX_SHARD_BYTES = 5 * 2**30
 MAX_EXPANSION = 256
 """A stored KV may decode to at most this many times its bytes. Codecs keep within it, whatever they are given."""
 
-MAX_THUMBNAIL_BYTES = 2**16
-"""The largest picture that is stored for a chunk. 160 x 160 pixels of pure noise are 15 KB."""
+MAX_ATTACHMENT_BYTES = 2**16
+"""The largest picture, or vectors, stored for a chunk. 160 x 160 pixels of pure noise are 15 KB, and four vectors of
+4,096 numbers 32 KiB."""
 
 _MAX_POSITION = 2**22
 """Some times what any model is made for. Tables of as many positions are computed to move keys: 4 GiB at most."""
@@ -58,6 +59,7 @@ class Manifest:
     ``recorded_at``: wall-clock time of the video's second 0 (ISO 8601 with offset), where it was given.
     ``replaces``: attempts at other indexes of the same video that this commit made obsolete. ``dropped``: when a
     level was removed to save space. ``metadata``: the user's own values. ``aliases``: what else the video is called.
+    ``retriever``: what made the chunks' vectors, where they have any.
     """
 
     video: VideoIdentity
@@ -73,6 +75,7 @@ class Manifest:
     dropped: Mapping[Level, str] = field(default_factory=dict)
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     aliases: Sequence[Alias] = ()
+    retriever: RetrieverIdentity | None = None
 
     @property
     def index_fp(self) -> str:
@@ -139,6 +142,7 @@ class Manifest:
                 "aliases": [dataclasses.asdict(alias) for alias in self.aliases],
                 "replaces": list(self.replaces),
                 "dropped": dict(self.dropped),
+                "retriever": None if self.retriever is None else dataclasses.asdict(self.retriever),
                 "software": dict(self.software),
                 "spec": self.spec.to_document(),
                 # Derived, but what a person opening this file looks for first.
@@ -177,6 +181,7 @@ class Manifest:
             },
             metadata=_metadata(get(document, "metadata", dict, where), where),
             aliases=_aliases(get(document, "aliases", list, where), where),
+            retriever=_retriever(document.get("retriever"), where),
         )
         if manifest.index_fp != get(document, "index_fp", str, where):
             raise ArchiveFormatError(f"{where}: its settings do not give the index it names. Ingest the video again.")
@@ -207,6 +212,16 @@ def _aliases(documents_: list[Any], where: str) -> tuple[Alias, ...]:
     if sum(len(alias.name) + len(alias.source) for alias in found) > MAX_ALIASES_BYTES:
         raise ArchiveFormatError(f"{where}: it has more names than a writer gives a video. Ingest the video again.")
     return found
+
+
+def _retriever(document: Any, where: str) -> RetrieverIdentity | None:
+    if document is None:
+        return None
+    return RetrieverIdentity(
+        name=documents.field(document, "name", str, where),
+        fingerprint=matching(document, "fingerprint", ID, where),
+        dimension=count(document, "dimension", where),
+    )
 
 
 def _time(text: str, where: str) -> str:
@@ -249,17 +264,21 @@ def _check(manifest: Manifest, where: str) -> None:
                 f"position {kv.next_position}). Ingest the video again."
             )
     for chunk in manifest.chunks:
-        if chunk.thumbnail is not None and not _is_inside(chunk.thumbnail, manifest):
-            raise ArchiveFormatError(
-                f"{where}: the thumbnail of chunk {chunk.index} cannot lie where it says. Ingest the video again."
-            )
+        attached: dict[Attachment, StoredAttachment | None] = {"thumbnails": chunk.thumbnail, "vectors": chunk.vectors}
+        for kind, stored_one in attached.items():
+            if stored_one is not None and not _is_inside(stored_one, kind, manifest):
+                raise ArchiveFormatError(
+                    f"{where}: the {kind} of chunk {chunk.index} cannot lie where it says. Ingest the video again."
+                )
+    if manifest.retriever is None and any(chunk.vectors for chunk in manifest.chunks):
+        raise ArchiveFormatError(f"{where}: it has vectors and does not say whose. Ingest the video again.")
 
 
-def _is_inside(thumbnail: StoredThumbnail, manifest: Manifest) -> bool:
-    if thumbnail.shard >= len(manifest.shards) or thumbnail.length > MAX_THUMBNAIL_BYTES:
+def _is_inside(stored: StoredAttachment, part: Attachment, manifest: Manifest) -> bool:
+    if stored.shard >= len(manifest.shards) or stored.length > MAX_ATTACHMENT_BYTES:
         return False
-    shard = manifest.shards[thumbnail.shard]
-    return shard.part == "thumbnails" and thumbnail.offset + thumbnail.length <= shard.size
+    shard = manifest.shards[stored.shard]
+    return shard.part == part and stored.offset + stored.length <= shard.size
 
 
 def _has_its_position(kv: StoredKV, manifest: Manifest) -> bool:

@@ -14,9 +14,7 @@ def several_fit(manifests: list[Manifest]) -> str:
     lines = [f"{first.video.name} has {len(manifests)} indexes that fit; choose one by its settings or its index id:"]
     lines.append(f"{first.index_fp} ({first.created})")
     for other in others:
-        difference = describe_difference(
-            first.spec.to_document(), other.spec.to_document(), labels=("the first", "this one")
-        )
+        difference = first.spec.difference(other.spec, labels=("the first", "this one"))
         lines.append(f"{other.index_fp} ({other.created})")
         lines += [f"  {line}" for line in difference.splitlines()]
     return "\n".join(lines)

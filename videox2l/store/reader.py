@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from videox2l.errors import CorruptDataError
 from videox2l.kv.chunk import KV
 from videox2l.store.layout import Part
@@ -13,6 +15,7 @@ from videox2l.store.manifest import Manifest
 from videox2l.store.reads import Piece, ReadPlan, decode_piece, plan_each, plan_prompt, plan_together, removed
 from videox2l.store.storage import Range, Storage
 from videox2l.store.thumbnails import read_thumbnail
+from videox2l.store.vectors import read_vectors
 
 Fetch = Callable[[Sequence[Range]], Sequence[bytes | memoryview]]
 """Reads ranges in their order; cut short where a file ends early, ``FileNotFoundError`` where one is missing."""
@@ -103,6 +106,13 @@ class IndexReader:
         :raises IndexError: there is no such chunk.
         """
         return read_thumbnail(self.storage, self.manifest, chunk_index)
+
+    def vectors(self) -> list[np.ndarray]:
+        """Of each chunk what its retriever made of it, ``[n, dimension]``, in one go.
+
+        :raises ConfigError: the video was ingested without a retriever.
+        """
+        return read_vectors(self.storage, self.manifest)
 
     def _read_each(self, plan: ReadPlan, part: Part) -> list[KV | CorruptDataError]:
         """The plan's pieces, each in a range of its own, or what is wrong with them."""

@@ -69,6 +69,7 @@ def without_low(manifest: Manifest, when: datetime) -> Manifest:
             chunk,
             levels={"high": renumber(chunk.levels["high"], number)},
             thumbnail=renumber(chunk.thumbnail, number),
+            vectors=renumber(chunk.vectors, number),
         )
         for chunk in manifest.chunks
     ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from videox2l.config import UNSAID
 from videox2l.errors import ArchiveFormatError
 from videox2l.identity import canonical_json, describe_difference, fingerprint
 from videox2l.kv.chunk import LEVELS, Level
@@ -88,9 +89,10 @@ class IndexSpec:
         del document["model"]
         return fingerprint(document)
 
-    def difference(self, asked: IndexSpec) -> str:
+    def difference(self, asked: IndexSpec, labels: tuple[str, str] = ("stored", "asked for")) -> str:
         """How this (stored) spec differs from the one asked for, one line a difference; empty if it does not."""
-        return describe_difference(self.to_document(), asked.to_document())
+        mine, theirs = (spec.to_document() | {"compression": {**UNSAID, **spec.compression}} for spec in (self, asked))
+        return describe_difference(mine, theirs, labels=labels)
 
     def to_document(self) -> dict[str, Any]:
         return {

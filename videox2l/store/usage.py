@@ -49,6 +49,7 @@ def stored_bytes(inventory: Inventory) -> dict[str, int]:
             for info in (
                 *([inventory.archive] if inventory.archive else []),
                 *inventory.models.values(),
+                *inventory.calibrations,
                 *inventory.sources,
                 *inventory.quarantine.values(),
                 *inventory.runs,

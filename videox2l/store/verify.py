@@ -100,6 +100,8 @@ def _document_checks(storage: Storage, inventory: Inventory, manifests: dict[Ind
         yield document(inventory.archive)
     for name, info in inventory.models.items():
         yield document(info, partial(_is_model, name))
+    for info in inventory.calibrations:
+        yield document(info, partial(_is_calibration, info.path))
     for info in inventory.sources:
         yield document(info, partial(_is_source, info.path))
     for (video_id, index_fp, attempt), info in inventory.journals.items():
@@ -111,6 +113,10 @@ def _document_checks(storage: Storage, inventory: Inventory, manifests: dict[Ind
         yield info, partial(_check_ledger, storage, info.path)
     for key, info in inventory.catalog.items():
         yield info, partial(_check_row, storage, info.path, key, manifests.get(key))
+
+
+def _is_calibration(path: str, found: dict[str, object]) -> bool:
+    return layout.calibration(str(found.get("model_fingerprint"))) == path
 
 
 def _is_model(name: str, found: dict[str, object]) -> bool:

@@ -17,22 +17,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 
-from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError, VideoError
-from videox2l.identity import VideoIdentity
+import numpy as np
+
+from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError, ConfigError, VideoError
+from videox2l.identity import RetrieverIdentity, VideoIdentity
 from videox2l.kv.chunk import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.heads import head_ranges
 from videox2l.store import catalog, journal, layout
+from videox2l.store.attachments import AttachmentBuilder
 from videox2l.store.contents import Contents
-from videox2l.store.entries import ChunkEntry, StoredKV, StoredThumbnail
+from videox2l.store.entries import ChunkEntry, StoredAttachment, StoredKV
 from videox2l.store.journal import JournalKeeper
-from videox2l.store.layout import Part, ShardPart
+from videox2l.store.layout import Attachment, Part, ShardPart
 from videox2l.store.manifest import Manifest
 from videox2l.store.metadata import Alias, MetadataValue
 from videox2l.store.shard import ShardBuilder
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
-from videox2l.store.thumbnails import ThumbnailBuilder, check_thumbnail
+from videox2l.store.thumbnails import check_thumbnail
 from videox2l.store.uploads import UploadQueue
+from videox2l.store.vectors import encode_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +94,8 @@ class IndexWriter:
         self._next_shard = len(self._contents.shards)
         self._opened: Counter[ShardPart] = Counter()
         self._open: dict[Level, ShardBuilder] = {}
-        self._thumbnails: ThumbnailBuilder | None = None
+        self._attachments: dict[Attachment, AttachmentBuilder] = {}
+        self._retriever = None if kept is None else kept.retriever
         self._journal: JournalKeeper | None = None
         self._inherited: frozenset[str] = frozenset()
         self._finished = False
@@ -116,6 +121,20 @@ class IndexWriter:
             raise ValueError("a shard is of one group of ranks: say it before anything is stored")
         self._head_ranges = head_ranges(self.spec.kv_heads, ranks)
 
+    def retrieved_by(self, retriever: RetrieverIdentity | None) -> None:
+        """Say whose vectors chunks come with, if any. Before anything is stored or resumed.
+
+        :raises ConfigError: the chunks that the index begins with have those of another.
+        """
+        self._check_open()
+        if self.chunks and retriever != self._retriever:
+            had = "no retriever" if self._retriever is None else f"the retriever {self._retriever.name}"
+            raise ConfigError(
+                f"{self.video.name} was ingested with {had}. To go on, give the same one with --retriever, or ingest "
+                "it again with --replace."
+            )
+        self._retriever = retriever
+
     def resume(self, unfinished: Manifest) -> bool:
         """Begin with all chunks of ``unfinished``, one of :meth:`~videox2l.store.Archive.unfinished`.
 
@@ -127,6 +146,8 @@ class IndexWriter:
         if self._opened:
             raise ValueError("a writer resumes before it stores anything of its own")
         stored = Contents.of(unfinished.prompt, unfinished.chunks, unfinished.shards)
+        if unfinished.retriever != self._retriever:
+            return False
         if not stored.begins_with(self._contents) or not journal.claim(self._storage, unfinished, self.attempt):
             return False
         base = self._base.manifest if self._base is not None else None
@@ -162,6 +183,7 @@ class IndexWriter:
         kvs: ChunkKV,
         frames_checksum: str = "",
         thumbnail: bytes | None = None,
+        vectors: np.ndarray | None = None,
     ) -> None:
         """Store both levels of the next chunk.
 
@@ -172,6 +194,7 @@ class IndexWriter:
         :param frames: sampled frames in the chunk; ``frames_checksum`` as in :class:`ChunkEntry`.
         :param kvs: each level [layers, KV heads, tokens, head dimension], on any device; no tokens are fine.
         :param thumbnail: a small JPEG of it for people.
+        :param vectors: what the retriever of :meth:`retrieved_by` makes of it, [n, dimension].
         :raises ArchiveNotWritableError: an earlier upload failed.
         """
         self._check_open()
@@ -184,9 +207,13 @@ class IndexWriter:
             self._check_kv(kvs[level], f"chunk {chunk_index}, level {level}")
         if thumbnail is not None:
             check_thumbnail(thumbnail)
+        encoded = None if vectors is None else encode_vectors(vectors, self._retriever)
         stored = {level: self._add(level, kvs[level]) for level in LEVELS}
-        picture = None if thumbnail is None else self._add_thumbnail(chunk_index, thumbnail)
-        entry = ChunkEntry(chunk_index, float(start_s), float(end_s), frames, stored, frames_checksum, picture)
+        picture = self._attach("thumbnails", chunk_index, thumbnail)
+        known_by = self._attach("vectors", chunk_index, encoded)
+        entry = ChunkEntry(
+            chunk_index, float(start_s), float(end_s), frames, stored, frames_checksum, picture, known_by
+        )
         self._contents.chunks.append(entry)
         if self._journal is not None and self._journal.is_due:
             self._store_journal(self._journal)
@@ -251,6 +278,7 @@ class IndexWriter:
             metadata=self._metadata,
             aliases=self._aliases,
             replaces=tuple(manifest.attempt for manifest in self._replaces),
+            retriever=self._retriever,
         )
 
     @property
@@ -337,14 +365,15 @@ class IndexWriter:
             self._open[level] = self._builder(level)
         return self._open[level].add(kv)
 
-    def _add_thumbnail(self, chunk_index: int, jpeg: bytes) -> StoredThumbnail:
-        if self._thumbnails is not None and not self._thumbnails.has_room(jpeg):
-            self._seal(self._thumbnails)
-            self._thumbnails = None
-        if self._thumbnails is None:
-            number, name = self._next_name("thumbnails")
-            self._thumbnails = ThumbnailBuilder(number, self.attempt, name, self._head_ranges)
-        return self._thumbnails.add(chunk_index, jpeg)
+    def _attach(self, part: Attachment, chunk_index: int, data: bytes | None) -> StoredAttachment | None:
+        if data is None:
+            return None
+        if part in self._attachments and not self._attachments[part].has_room(data):
+            self._seal(self._attachments.pop(part))
+        if part not in self._attachments:
+            number, name = self._next_name(part)
+            self._attachments[part] = AttachmentBuilder(part, number, self.attempt, name, self._head_ranges)
+        return self._attachments[part].add(chunk_index, data)
 
     def _builder(self, part: Part) -> ShardBuilder:
         number, name = self._next_name(part)
@@ -360,11 +389,10 @@ class IndexWriter:
     def _seal_open(self) -> None:
         for level in list(self._open):
             self._seal(self._open.pop(level))
-        if self._thumbnails is not None:
-            self._seal(self._thumbnails)
-            self._thumbnails = None
+        for part in list(self._attachments):
+            self._seal(self._attachments.pop(part))
 
-    def _seal(self, builder: ShardBuilder | ThumbnailBuilder) -> None:
+    def _seal(self, builder: ShardBuilder | AttachmentBuilder) -> None:
         shard = builder.finish()
         self._contents.shards[builder.number] = shard.entry
         self._uploads.put(f"{self._folder}/{shard.entry.name}", shard.data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ def measure(subject: Subject, folder: Path, repeats: int, progress: Callable[[st
         with random_video(subject, folder / f"first-token-{chunks}", chunks) as asked:
             yield _again(asked, repeats)
             yield _anew(asked, repeats)
+            yield _one_changed(asked, repeats)
 
 
 @dataclass
@@ -78,21 +79,21 @@ class AskedVideo:
         cache = to_cache(memory)
         return lambda: model.decoder(ids_BT, past_key_values=cache, logits_to_keep=1).logits[0, -1].argmax().item()
 
-    def ask(self, engine: AnswerEngine, video: ResidentVideo) -> Work:
-        """Ours, by its receipt: from the question's arrival on."""
-        question = self.question()
+    def ask(self, engine: AnswerEngine, video: ResidentVideo, selection: SelectionConfig | None = None) -> Work:
+        """Ours, by its receipt: from the question's arrival on. By default over the ``chosen`` chunks."""
+        question, selection = self.question(), selection or self.selection
 
         def work() -> Seconds:
-            *_, answer = engine.stream(video, question, self.selection, GenerationConfig(1))
+            *_, answer = engine.stream(video, question, selection, GenerationConfig(1))
             assert isinstance(answer, Answer)
             return Seconds(answer.receipt.milliseconds["first_token"] / 1000)
 
         return work
 
-    def read_low(self) -> list[bytes]:
-        """The chosen chunks' bytes, by plain reads."""
+    def read_low(self, chunks: Sequence[int]) -> list[bytes]:
+        """These chunks' bytes, by plain reads."""
         found = []
-        for part in plan_each(self.reader.manifest, "low", self.chosen).ranges:
+        for part in plan_each(self.reader.manifest, "low", chunks).ranges:
             with (self.root / part.path).open("rb") as file:
                 file.seek(part.offset)
                 found.append(file.read(part.length))
@@ -133,11 +134,36 @@ def _anew(asked: AskedVideo, repeats: int) -> Row:
 
     def bound() -> Work:
         forward = asked.bare(memory)
-        return lambda: (asked.read_low(), copy_and_rotate(memory, tables), forward())
+        return lambda: (asked.read_low(asked.chosen), copy_and_rotate(memory, tables), forward())
 
     with AnswerEngine(asked.subject.model, EngineConfig(conversation_bytes=0, mixed_bytes=0)) as engine:
         times = in_turn([partial(asked.ask, engine, video), bound], asked.subject.device, repeats)
     return _row(asked, "chosen anew", times, f"{_STOCK}; plain reads, one copy, rotation", None, memory)
+
+
+def _one_changed(asked: AskedVideo, repeats: int) -> Row:
+    """The last of the chosen chunks is another one each time; the others have been asked about."""
+    memory, video = asked.memory(), ResidentVideo(asked.subject.model, asked.reader)
+    others, last = asked.chosen[:-1], itertools.cycle(range(asked.chosen[-1], asked.chunks))
+
+    def changed() -> Work:
+        chosen = [*others, next(last)]
+        return asked.ask(engine, video, SelectionConfig(",".join(map(str, chosen))))
+
+    def bound() -> Work:
+        forward = asked.bare(memory)
+        return lambda: (
+            asked.read_low(asked.chosen[-1:]),
+            memory.keys_LHTD.clone(),
+            memory.values_LHTD.clone(),
+            forward(),
+        )
+
+    # Room for two: when a chunk's turn comes again, its memory is gone.
+    config = EngineConfig(conversation_bytes=0, mixed_bytes=2 * memory.nbytes)
+    with AnswerEngine(asked.subject.model, config) as engine:
+        times = in_turn([changed, bound], asked.subject.device, repeats)
+    return _row(asked, "one of them new", times, f"{_STOCK}; one plain read, one copy", None, memory)
 
 
 def _row(asked: AskedVideo, how: str, times: Times, bound: str, target: float | None, memory: MixedKV) -> Row:

@@ -1,4 +1,5 @@
-"""Both passes of a prefill, beside the stock model over as many interleaved tokens behind the same memories.
+"""Both passes of a prefill, beside the stock model over as many interleaved tokens behind the same memories; and a
+single pass for both levels, beside the two.
 
 Chunk by chunk in turn, so one run of a video gives as many pairs as it has chunks. The attention of each chunk is also
 run by itself: all that a prefill does besides should take as long for the last chunk as for the first.
@@ -7,7 +8,7 @@ run by itself: all that a prefill does besides should take as long for the last 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from statistics import median
 
@@ -26,16 +27,18 @@ from videox2l.models.video_xl.forward import Memory
 from videox2l.models.video_xl.memory import VideoXLWorkload
 from videox2l.models.video_xl.prefill import VideoXLPrefill
 
-TARGET = 1.25
+TARGET, SINGLE_TARGET = 1.25, 0.6
 
 _WARM_UP_CHUNKS = 3
 
 
 @dataclass(frozen=True)
 class ChunkTimes:
-    """Seconds of one chunk at both levels: ours, the stock model's, and attention by itself."""
+    """Seconds of one chunk at both levels: by our two passes, by our single one, by the stock model's two, and of the
+    two passes' attention by itself."""
 
     own: float
+    single: float
     stock: float
     attention: float
 
@@ -55,7 +58,7 @@ class Prefilled:
         }
 
 
-def measure(subject: Subject, progress: Callable[[str], None]) -> Iterator[tuple[Row, Prefilled]]:
+def measure(subject: Subject, progress: Callable[[str], None]) -> Iterator[tuple[Sequence[Row], Prefilled]]:
     """One video of each length, after a short one to warm up."""
     for chunks in subject.size.lengths:
         check_fits(_workload(subject, chunks), subject.device, loaded=True)
@@ -65,7 +68,7 @@ def measure(subject: Subject, progress: Callable[[str], None]) -> Iterator[tuple
         peak_rate = matrix_peak(subject.device, subject.dtype)
         prefilled = prefill_video(subject, chunks)
         peak_rate = max(peak_rate, matrix_peak(subject.device, subject.dtype))
-        yield _row(subject, prefilled, peak_rate), prefilled
+        yield (_row(subject, prefilled, peak_rate), _single_row(prefilled)), prefilled
 
 
 @torch.inference_mode()
@@ -73,8 +76,10 @@ def prefill_video(subject: Subject, chunks: int) -> Prefilled:
     """Prefill ``chunks`` chunks of random visual tokens, each beside what it is held against."""
     model = subject.model.network
     prompt_T = torch.arange(PROMPT_TOKENS)
-    prefill = VideoXLPrefill(model.language_model, model.vst, prompt_T, subject.size.compression)
-    prefill.expect(chunks, subject.raw_tokens)
+    compressions = subject.size.compression, replace(subject.size.compression, prefill="single-pass")
+    prefill, single = (VideoXLPrefill(model.language_model, model.vst, prompt_T, one) for one in compressions)
+    for one in (prefill, single):
+        one.expect(chunks, subject.raw_tokens)
     visual_TN = torch.randn(
         subject.raw_tokens, model.config.text.hidden_size, device=subject.device, dtype=subject.dtype
     )
@@ -86,6 +91,7 @@ def prefill_video(subject: Subject, chunks: int) -> Prefilled:
         last = index == chunks - 1
         own = timed(lambda last=last, found=found: found.append(prefill.append(visual_TN, last=last)), subject.device)  # type: ignore[misc]
         peaks.append(peak_bytes(subject.device) or 0)
+        in_one_pass = timed(lambda last=last: single.append(visual_TN, last=last), subject.device)  # type: ignore[misc]
         stock = attention = 0.0
         # The first chunk's passes are one where its layouts are equal.
         levels = LEVELS[:1] if found[0]["high"] is found[0]["low"] else LEVELS
@@ -94,7 +100,7 @@ def prefill_video(subject: Subject, chunks: int) -> Prefilled:
             memory = prefill._memory[level]  # the very same visible past
             stock += _stock(subject, memory, before[level], rows)
             attention += _attention(subject, memory, before[level], rows)
-        taken.append(ChunkTimes(own, stock, attention))
+        taken.append(ChunkTimes(own, in_one_pass, stock, attention))
     return Prefilled(tuple(taken), max(peaks) or None)
 
 
@@ -146,6 +152,21 @@ def _row(subject: Subject, prefilled: Prefilled, peak_rate: float) -> Row:
             "of matrix peak": (flops.low + flops.high) / own / peak_rate,
             "last quarter over first, without attention": without_attention(chunks),
         },
+    )
+
+
+def _single_row(prefilled: Prefilled) -> Row:
+    chunks = prefilled.chunks
+    single, own = (sum(getattr(one, name) for one in chunks) for name in ("single", "own"))
+    return Row(
+        part="prefill",
+        case=f"{len(chunks)} chunks, single pass",
+        chunks=len(chunks),
+        seconds=single,
+        bound="our two passes",
+        bound_s=own,
+        ratio=single / own,
+        target=SINGLE_TARGET,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from pipelines.bench.bounds import decode, first_token, mix, prefill, selection, store
 from pipelines.bench.bounds.report import Report, Row
 from pipelines.bench.bounds.sizes import Size, Subject, make_subject
+from pipelines.bench.bounds.timing import keep_freed_memory
 from pipelines.bench.prefill import device_name
 
 Progress = Callable[[str], None]
@@ -32,6 +33,7 @@ def run(
 
     :raises ModelError: a prefill that does not fit the device.
     """
+    keep_freed_memory()
     progress("making weights")
     subject = make_subject(size, device, dtype)
     growth: dict[str, tuple[float, ...]] = {}
@@ -60,9 +62,9 @@ def _rows(
     progress: Progress,
 ) -> Iterator[Row]:
     if part == "prefill":
-        for row, prefilled in prefill.measure(subject, progress):
+        for rows, prefilled in prefill.measure(subject, progress):
             growth.update(prefilled.growth)  # the last video is the longest
-            yield row
+            yield from rows
         return
     measures: Mapping[str, Callable[[], Iterator[Row]]] = {
         "mix": lambda: mix.measure(subject, repeats),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ Prepare = Callable[[], Work]
 """Gets something ready, which is not timed, and returns what is."""
 
 _WARM_UP = 2
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,18 @@ def timed(work: Work, device: torch.device) -> float:
     synchronize(device)
     seconds = time.perf_counter() - began
     return float(result) if isinstance(result, Seconds) else seconds
+
+
+def keep_freed_memory() -> None:
+    """Let this process use freed memory again, where its C library is glibc.
+
+    By default glibc gives some back to the system, and whoever allocates next waits for new pages: three times as long
+    as it takes to copy into them. Which of two ways that meets is chance.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @torch.inference_mode()

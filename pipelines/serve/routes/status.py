@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipelines.serve.backend import Asker, Service
 from pipelines.serve.routes.route import errors, guarded_router, open_router
-from pipelines.serve.schema.common import Status
+from pipelines.serve.schema.common import Ready, Status
 
 probes, numbers = open_router(), guarded_router()
 
@@ -19,10 +19,10 @@ async def healthz() -> Status:
 
 
 @probes.get("/readyz", responses=errors(503))
-async def readyz(backend: Service) -> Status:
+async def readyz(backend: Service) -> Ready:
     """An engine has loaded the model and answers."""
-    await backend.engines.probe()
-    return Status(status="ready")
+    info = await backend.engines.probe()
+    return Ready(status="ready", calibration=info.calibration, outside_calibration=list(info.outside))
 
 
 @numbers.get(

@@ -80,8 +80,9 @@ class VideoOptions(LooseRequest):
     policy: str = Field(
         default="top_k",
         max_length=MAX_TEXT,
-        description="which of the best chunks are taken: top_k, threshold, mass or coverage; the last three may be "
-        "followed by a number from 0 to 1, as in coverage:0.5",
+        description="which of the best chunks are taken: top_k, adaptive (more and more, until the answer stays the "
+        "same), threshold, mass or coverage; the last three may be followed by a number from 0 to 1, as in "
+        "coverage:0.5",
     )
     correct_drift: bool = Field(default=False, description="take out of the scores what grows or falls with time")
     max_low_chunks: int | None = Field(default=None, ge=0, description="re-load at most so many chunks in detail")

@@ -38,6 +38,16 @@ class Status(BaseModel):
     status: str
 
 
+class Ready(Status):
+    """``calibration``: ``calibrated``, ``none``, ``other model`` or ``unreadable``; see ``videox2l calibrate``.
+
+    ``outside_calibration``: of what was asked so far, what it did not find good enough, as one engine has seen it.
+    """
+
+    calibration: str
+    outside_calibration: list[str]
+
+
 class ErrorBody(BaseModel):
     """What was wrong, where, and what to do about it."""
 

@@ -30,7 +30,7 @@ ALL = (0, 1, 2, 3, 4)
 @pytest.fixture
 def reader(archive: Archive, random_model: VideoXL) -> IndexReader:
     """Five chunks of ten seconds each."""
-    return random_index(archive, random_model)
+    return random_index(archive, random_model, retriever="own")
 
 
 @pytest.fixture
@@ -117,7 +117,13 @@ def test_a_part_equals_mixing_its_chunks_by_hand(reader: IndexReader, random_mod
     memory, read = build(random_model, reader, (1, 2, 3), select)
     levels: dict[int, Level] = dict.fromkeys((1, 2, 3), "high")
     if select in SCORERS:
-        gist = QuestionContext(random_model, random_model.question_ids(QUESTION), mixed(random_model, reader, levels))
+        gist = QuestionContext(
+            random_model,
+            random_model.question_ids(QUESTION),
+            mixed(random_model, reader, levels),
+            question=QUESTION,
+            retrieved=ResidentVideo(random_model, reader).retrieved((1, 2, 3)),
+        )
         scores = SCORERS[select](gist)
         assert memory.scores == (None, *scores, None)
         chosen = [1 + scores.index(max(scores))]

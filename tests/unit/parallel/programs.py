@@ -235,7 +235,7 @@ def plain_and_offloaded(ranks: Ranks, checkpoint: Path, dtype: str) -> tuple[Res
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """Of a random video and a question about it."""
+    """Of a random video, prefilled exactly and in a single pass, and a question about it."""
 
     prompt: KV
     chunks: list[ChunkKV]
@@ -248,6 +248,7 @@ def results(model: KVCompressibleModel) -> Results:
     prompt, chunks = prefill_with(model)
     parts = [prompt, *(kvs["high"] for kvs in chunks)]
     heads = RelevanceHeads(((1, 3), (2, 0)))
+    chunks = [*chunks, *prefill_with(model, SINGLE_PASS)[1]]
     return Results(prompt, chunks, *answer_with(model, parts), scores_with(model, parts, heads))
 
 

@@ -77,7 +77,7 @@ def test_exact_and_single_pass_kvs_are_never_taken_for_each_other(
     single = dataclasses.replace(COMPRESSION, prefill="single-pass")
     identity, exact = ingest_video(random_model, archive, clip, sampling=SAMPLING, compression=COMPRESSION)
     spec = index_spec(random_model, SAMPLING, single)
-    with pytest.raises(FingerprintMismatchError, match="single-pass"):
+    with pytest.raises(FingerprintMismatchError, match="prefill: stored exact, asked for single-pass"):
         archive.open_index(identity.video_id, spec=spec)
     _, other = ingest_video(random_model, archive, clip, sampling=SAMPLING, compression=single)
     assert exact is not None

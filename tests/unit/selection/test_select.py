@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,8 +11,9 @@ from videox2l.errors import ConfigError
 from videox2l.kv import KV, MixedKV, mix
 from videox2l.models import RelevanceHeads
 from videox2l.models.cache import to_cache
+from videox2l.models.retriever import OWN, load_retriever
 from videox2l.models.video_xl.model import VideoXL
-from videox2l.selection import SCORERS, QuestionContext, check_select, select
+from videox2l.selection import SCORERS, QuestionContext, Retrieved, check_select, select
 from videox2l.selection.attention import score_by_attention
 from videox2l.selection.fusion import fuse
 from videox2l.selection.question import relevance_heads
@@ -22,7 +24,20 @@ TOKENS = (6, 1, 3, 0, 6)  # of each chunk; unequal, and one without any
 
 @pytest.fixture
 def context(random_model: VideoXL) -> QuestionContext:
-    return QuestionContext(random_model, random_model.question_ids("where?"), memory(random_model))
+    return QuestionContext(
+        random_model,
+        random_model.question_ids("where?"),
+        memory(random_model),
+        question="where?",
+        retrieved=retrieved(random_model),
+    )
+
+
+def retrieved(model: VideoXL) -> Retrieved:
+    """Two vectors of each chunk, in the model's own embedding space."""
+    identity = load_retriever(OWN, model).identity
+    vectors = np.random.default_rng(0).normal(size=(len(TOKENS), 2, identity.dimension)).astype(np.float32)
+    return Retrieved(identity, lambda: list(vectors))
 
 
 def memory(model: VideoXL) -> MixedKV:

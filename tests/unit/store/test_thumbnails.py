@@ -17,8 +17,8 @@ from tests.unit.store.samples import assert_same, every_storage, random_chunks, 
 from tests.unit.store.samples import write_index as write_plain_index
 from videox2l.errors import ArchiveFormatError, CorruptDataError
 from videox2l.kv.chunk import ChunkKV
-from videox2l.store import Archive, IndexWriter, Manifest, thumbnails
-from videox2l.store.manifest import MAX_THUMBNAIL_BYTES
+from videox2l.store import Archive, IndexWriter, Manifest, attachments
+from videox2l.store.manifest import MAX_ATTACHMENT_BYTES
 from videox2l.store.retention import Expiry, expire
 from videox2l.store.sweep import collect, find_garbage
 from videox2l.store.transfer import export_index, import_index
@@ -83,7 +83,7 @@ def test_a_manifest_from_before_there_were_any(local_archive: Archive) -> None:
 
 
 def test_several_files(local_archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(thumbnails, "_TARGET_BYTES", 2 * len(picture(0)) + 1500)
+    monkeypatch.setattr(attachments, "_TARGET_BYTES", 2 * len(picture(0)) + 1500)
     manifest = write_index(local_archive)
     assert len([entry for entry in manifest.shards if entry.part == "thumbnails"]) > 1
     assert_pictures(local_archive)
@@ -114,7 +114,7 @@ def test_damage(local_archive: Archive, damage: str) -> None:
     assert (found.path, found.index) == (path, (video().video_id, manifest.index_fp))
 
 
-@pytest.mark.parametrize("jpeg", [b"", b"<svg/>", b"\xff\xd8\xff" + bytes(MAX_THUMBNAIL_BYTES)])
+@pytest.mark.parametrize("jpeg", [b"", b"<svg/>", b"\xff\xd8\xff" + bytes(MAX_ATTACHMENT_BYTES)])
 def test_what_is_no_thumbnail(local_archive: Archive, jpeg: bytes) -> None:
     with local_archive.create_index(video(), spec()) as writer:
         writer.put_prompt(random_kv(5))
@@ -127,7 +127,7 @@ def test_what_is_no_thumbnail(local_archive: Archive, jpeg: bytes) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"shard": 99}, {"shard": 0}, {"offset": 2**40}, {"length": MAX_THUMBNAIL_BYTES + 1}],
+    [{"shard": 99}, {"shard": 0}, {"offset": 2**40}, {"length": MAX_ATTACHMENT_BYTES + 1}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_hostile(local_archive: Archive, changes: dict[str, int]) -> None:
@@ -136,7 +136,7 @@ def test_hostile(local_archive: Archive, changes: dict[str, int]) -> None:
     assert stored is not None
     chunk = dataclasses.replace(manifest.chunks[0], thumbnail=dataclasses.replace(stored, **changes))
     forged = dataclasses.replace(manifest, chunks=(chunk, *manifest.chunks[1:]))
-    with pytest.raises(ArchiveFormatError, match="thumbnail of chunk 0"):
+    with pytest.raises(ArchiveFormatError, match="thumbnails of chunk 0"):
         Manifest.from_json(forged.to_json(), "manifest")
 
 
@@ -201,7 +201,7 @@ def test_the_middle_frame_is_shown() -> None:
 def test_noise_fits() -> None:
     """Nothing that a camera shows makes a JPEG larger than noise does."""
     noise = np.random.default_rng(0).integers(0, 256, (1, 160, 160, 3), dtype=np.uint8)
-    assert len(thumbnail(noise)) < MAX_THUMBNAIL_BYTES / 2
+    assert len(thumbnail(noise)) < MAX_ATTACHMENT_BYTES / 2
 
 
 def sweep(archive: Archive) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from videox2l.answering import AnswerEngine, EngineConfig, ResidentVideo
@@ -132,8 +131,8 @@ class Asker:
             check_room(self._model, tokens, item.prompt, self._generation, "the uncompressed video")
             if memory is None:
                 chunks = _plan(manifest, source).chunks
-                frames = _frames(self._model, chunks, source)
-                memory = FullKV(self._model, video.prompt(Costs()), frames, timeline_of(chunks))
+                seen = _seen(self._model, chunks, source)
+                memory = FullKV(self._model, video.prompt(Costs()), seen, timeline_of(chunks))
             text, logprobs = memory.ask(item.prompt, self._generation)
             record = self._record(item, "full KV", text, logprobs)
             return dataclasses.replace(record, memory_tokens=memory.tokens)
@@ -196,8 +195,8 @@ def _plan(manifest: Manifest, source: Path) -> VideoPlan:
     return plan_video_isolated(source, sampling, frames_per_chunk)
 
 
-def _frames(model: KVCompressibleModel, chunks: Sequence[Chunk], source: Path) -> Iterator[np.ndarray]:
-    """The frames that were prefilled, chunk by chunk."""
+def _seen(model: KVCompressibleModel, chunks: Sequence[Chunk], source: Path) -> Iterator[torch.Tensor]:
+    """Visual tokens of the frames that were prefilled, chunk by chunk."""
     with closing(decode_chunks_isolated(source, chunks, model.frame_format)) as decoded:
         for item in decoded:
-            yield item.frames_FHWC
+            yield model.encode_frames(torch.from_numpy(item.frames_FHWC))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -28,9 +27,9 @@ class FullKV:
 
     @torch.inference_mode()
     def __init__(
-        self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[np.ndarray], timeline: Timeline
+        self, model: KVCompressibleModel, prompt: KV, chunks: Iterable[torch.Tensor], timeline: Timeline
     ) -> None:
-        """``prompt``: uncompressed KVs in front of the video; ``chunks``: its frames, uint8 [F, H, W, 3] each.
+        """``prompt``: uncompressed KVs in front of the video; ``chunks``: visual tokens [T, hidden] each.
 
         ``timeline`` is that of all frames of ``chunks``.
         """
@@ -40,17 +39,22 @@ class FullKV:
             return
         self._cache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
         seen = 0
-        for frames_FHWC in chunks:
-            visual_TN = model.encode_frames(torch.from_numpy(frames_FHWC))
-            last = seen + len(frames_FHWC) == len(timeline.times_s)
+        for visual_TN in chunks:
+            frames = len(visual_TN) // model.tokens_per_frame
+            last = seen + frames == len(timeline.times_s)
             rows_XN = model.dense_rows(visual_TN, seen, timeline, last=last)
-            seen += len(frames_FHWC)
+            seen += frames
             for piece_TN in rows_XN.split(_PIECE):
                 model.decoder(inputs_embeds=piece_TN[None], past_key_values=self._cache, logits_to_keep=1)
 
     @property
     def tokens(self) -> int:
         return int(self._cache.get_seq_length())
+
+    @property
+    def cache(self) -> DynamicCache:
+        """Who lets it grow crops it again."""
+        return self._cache
 
     def ask(self, question: str, generation: GenerationConfig) -> tuple[str, list[TokenLogprob]]:
         """The answer's text, and its tokens' log probabilities where ``generation`` wants them."""
@@ -63,12 +67,10 @@ class FullKV:
         return text.text, text.logprobs or []
 
 
-def _dense(model: KVCompressibleModel, prompt: KV, chunks: Iterable[np.ndarray], timeline: Timeline) -> MixedKV:
+def _dense(model: KVCompressibleModel, prompt: KV, chunks: Iterable[torch.Tensor], timeline: Timeline) -> MixedKV:
     """The same by a prefill that compresses nothing, for models that know best where their tokens stand."""
     prefill = model.start_prefill(CompressionConfig(low_ratio=1, high_ratio=1), PrefillState(prompt, []), timeline)
-    parts = [
-        prefill.append(model.encode_frames(torch.from_numpy(frames_FHWC)), last=False)["low"] for frames_FHWC in chunks
-    ]
+    parts = [prefill.append(visual_TN, last=False)["low"] for visual_TN in chunks]
     return mix(prompt, parts, partial(model.rope_tables, 0))
 
 

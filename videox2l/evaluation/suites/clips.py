@@ -7,12 +7,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 
 from videox2l.config import CompressionConfig
 from videox2l.evaluation.suites.footage import ComposedClip
 from videox2l.kv import KV, MixedKV, mix, reload
 from videox2l.models import KVCompressibleModel
+from videox2l.models.retriever import OWN, load_retriever
+from videox2l.selection import Retrieved
 from videox2l.video.synthetic import SECONDS_PER_SCENE, SyntheticClip
 
 EVEN_RATIOS = (2, 4, 8, 16, 32)
@@ -26,7 +29,8 @@ class PrefilledClip:
     """KVs before RoPE of one clip, one a chunk: at both levels, and ``even``, all at one ratio.
 
     ``budget``: memory tokens, the prompt's not counted, that bi-level re-loading reads: everything high, and the low
-    ones of the chunks that may be re-loaded. ``even`` has at least as many.
+    ones of the chunks that may be re-loaded. ``even`` has at least as many. ``retrieved``: what the model's own
+    embeddings make of the chunks.
     """
 
     model: KVCompressibleModel
@@ -36,6 +40,7 @@ class PrefilledClip:
     high: list[KV]
     even: list[KV]
     budget: int
+    retrieved: Retrieved | None = None
 
     @property
     def chunks(self) -> int:
@@ -60,6 +65,8 @@ def prefill_clips(
     model: KVCompressibleModel, clips: Sequence[ComposedClip], compression: CompressionConfig, k: int
 ) -> Iterator[PrefilledClip]:
     """Compress clips of equal length at both levels, and evenly at a ratio that reads as much as ``k`` chunks do."""
+    retriever = load_retriever(OWN, model)
+    frames = np.empty((compression.frames_per_chunk, 0))  # looked at by other retrievers only
     for start in range(0, len(clips), _SIDE_BY_SIDE):
         group = clips[start : start + _SIDE_BY_SIDE]
         prompt, low, high = levels(model, group, compression)
@@ -67,7 +74,9 @@ def prefill_clips(
         ratio = even_ratio(len(group[0].takes[0].visual_TN), len(high[0]), budget)
         _, even, _ = levels(model, group, CompressionConfig(ratio, ratio, SECONDS_PER_SCENE, "level"))
         for index, clip in enumerate(group):
-            yield PrefilledClip(model, clip.content, prompt, low[index], high[index], even[index], budget)
+            vectors = [retriever.of_chunk(frames, take.visual_TN) for take in clip.takes]
+            retrieved = Retrieved(retriever.identity, lambda vectors=vectors: vectors)  # type: ignore[misc]
+            yield PrefilledClip(model, clip.content, prompt, low[index], high[index], even[index], budget, retrieved)
 
 
 def even_ratio(raw_tokens: int, chunks: int, budget: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from videox2l.config import SelectionConfig
 from videox2l.evaluation.suites.clips import PrefilledClip, tokens_of
-from videox2l.evaluation.suites.pruning import PRUNINGS, attention_of, prune
+from videox2l.evaluation.suites.pruning import PRUNINGS, Score, attention_of, press, prune
 from videox2l.kv import MixedKV
 
 LOW_ONLY, HIGH_ONLY = "low only", "high only"
@@ -32,12 +32,12 @@ Method = Callable[[PrefilledClip], Remembered]
 """A memory of the clip, of about as many tokens as its budget unless its name says otherwise."""
 
 
-def pruning(name: str) -> Method:
+def pruning(score: Score) -> Method:
     """The low KVs without those that a score finds less worth."""
 
     def pruned(clip: PrefilledClip) -> Remembered:
         low = clip.memory(clip.low)
-        kept = prune(low, PRUNINGS[name](clip.model, low), clip.budget)
+        kept = prune(low, score(clip.model, low), clip.budget)
         return Remembered(kept, min(clip.budget, tokens_of(clip.low)), low.tokens)
 
     return pruned
@@ -50,14 +50,19 @@ def pruned_for(clip: PrefilledClip, question: str) -> Remembered:
     return Remembered(kept, tokens_of(clip.low), low.tokens)
 
 
-def unasked() -> Iterator[tuple[str, Method]]:
-    """Methods whose memory is the same for every question."""
+def unasked(presses: Sequence[str] = ()) -> Iterator[tuple[str, Method]]:
+    """Methods whose memory is the same for every question, those of ``kvpress`` that are named among them."""
     yield LOW_ONLY, lambda clip: Remembered(clip.memory(clip.low), tokens_of(clip.low))
     yield HIGH_ONLY, lambda clip: Remembered(clip.memory(clip.high), tokens_of(clip.high))
     yield "uniform compression", lambda clip: Remembered(clip.memory(clip.even), tokens_of(clip.even))
-    for name in PRUNINGS:
-        yield name, pruning(name)
+    for name, score in PRUNINGS.items():
+        yield name, pruning(score)
+    for name in presses:
+        yield PRESS + name, pruning(press(name))
 
 
 EQUAL_BYTES = ("uniform compression", *PRUNINGS, *(f"bi-level, {name}" for name in CONTROLS))
-"""What the default has to beat at equal bytes."""
+"""What the default has to beat at equal bytes, as every press."""
+
+PRESS = "kvpress "
+"""Begins the names of methods that prune by a press."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from videox2l.evaluation.suites.methods import DEFAULT, EQUAL_BYTES, HIGH_ONLY, LOW_ONLY
+from videox2l.evaluation.suites.methods import DEFAULT, EQUAL_BYTES, HIGH_ONLY, LOW_ONLY, PRESS
 from videox2l.evaluation.suites.run import Record
 from videox2l.evaluation.suites.tasks import DETAIL
 
@@ -85,7 +85,7 @@ def claim_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                 "ahead": ours - share[name]["accuracy"],
                 "ahead_interval": _resampled(lambda a, b: a - b, right[DEFAULT], right[name]),
             }
-            for name in EQUAL_BYTES
+            for name in (*EQUAL_BYTES, *(name for name in right if name.startswith(PRESS)))
         ]
         read = share[DEFAULT]["read"]
         rows.append(

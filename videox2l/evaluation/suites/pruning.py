@@ -1,7 +1,7 @@
 """Token pruning, the other way to read less: of the low KVs keep so many per layer and KV head, by a score.
 
-Scores follow their papers' formulas, not their authors' code: ``kvpress``, which has many, asks for a transformers that
-is older than ours. All but the last are computed before any question is known, as bi-level archives are.
+Scores follow their papers' formulas, not their authors' code; :func:`press` gives those of ``kvpress``, where that is
+installed. All are computed before any question is known, as bi-level archives are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from videox2l.errors import ConfigError
 from videox2l.kv import MixedKV
 from videox2l.models import KVCompressibleModel
+from videox2l.models.plain.compressors import kvpress
 from videox2l.selection import QuestionContext
 from videox2l.selection.question import question_queries
 
@@ -47,15 +49,37 @@ def _key_difference(_: KVCompressibleModel, memory: MixedKV) -> torch.Tensor:
 
 def attention_of(model: KVCompressibleModel, memory: MixedKV, question: str) -> torch.Tensor:
     """SnapKV's score (arXiv 2404.14469): attention of a question's tokens, pooled over neighbours."""
-    layers = range(len(memory.keys_LHTD))
-    queries = question_queries(QuestionContext(model, model.question_ids(question), memory), layers)
+    queries_LQWD = _queries(model, memory, question)
     rows = []
-    for layer in layers:
-        keys_HTD = memory.keys_LHTD[layer]
-        queries_HXD = queries[layer].unflatten(0, (len(keys_HTD), -1)).flatten(1, 2)
+    for keys_HTD, queries_QWD in zip(memory.keys_LHTD, queries_LQWD, strict=True):
+        queries_HXD = queries_QWD.unflatten(0, (len(keys_HTD), -1)).flatten(1, 2)
         weights_HXT = torch.softmax(queries_HXD @ keys_HTD.mT * keys_HTD.shape[-1] ** -0.5, dim=-1)
         rows.append(F.avg_pool1d(weights_HXT.mean(1), _POOLING, stride=1, padding=_POOLING // 2))
     return torch.stack(rows)
+
+
+def _queries(model: KVCompressibleModel, memory: MixedKV, question: str) -> torch.Tensor:
+    """A question's rotated queries behind the memory, ``[L, Q, W, D]``."""
+    layers = range(len(memory.keys_LHTD))
+    queries = question_queries(QuestionContext(model, model.question_ids(question), memory), layers)
+    return torch.stack([queries[layer] for layer in layers])
+
+
+def press(name: str) -> Score:
+    """The scores of a press of ``kvpress``; the window of those that want one is the typical question.
+
+    Positions are as they were when the video was seen. Raises :class:`ConfigError` for a press that there is not or
+    that needs the queries of the video's own tokens, which archives do not keep.
+    """
+    kvpress.check_press(name)
+    if kvpress.PRESSES[name] == "queries":
+        raise ConfigError(f"{name} needs the queries of the video's tokens, which are not kept with its KVs")
+
+    def score(model: KVCompressibleModel, memory: MixedKV) -> torch.Tensor:
+        window = _queries(model, memory, PROXY_QUESTION) if kvpress.PRESSES[name] == "window" else None
+        return kvpress.press_scores(name, memory.keys_LHTD, memory.values_LHTD, window)
+
+    return score
 
 
 # Name: what decides which tokens stay.

@@ -27,6 +27,7 @@ class Plan:
     """What is run. ``clips``: of each length in ``scenes`` (chunks of eight frames). ``k``: chunks re-loaded.
 
     The compression is that of the paper, 2 and 32, with ends like any other chunk. ``seed``: other clips and questions.
+    ``presses``: of ``kvpress``, to prune by.
     """
 
     scenes: tuple[int, ...] = (4, 8, 16, 32, 64)
@@ -39,6 +40,7 @@ class Plan:
     edge: EdgeRatio = "level"
     prefill: PrefillMode = "exact"
     seed: int = 0
+    presses: tuple[str, ...] = ()
 
     @property
     def compression(self) -> CompressionConfig:
@@ -93,11 +95,18 @@ class _Clip:
         self._graded: dict[tuple[tuple[int, ...], Task], bool] = {}
 
     def records(self) -> Iterator[Record]:
-        for name, method in methods.unasked():
+        for name, method in methods.unasked(self._plan.presses):
             yield from self._same_for_all(name, method(self._clip))
         gist = self._clip.reloaded(())
         for task in self._tasks:
-            context = QuestionContext(self._clip.model, self._clip.model.question_ids(task.question), gist)
+            model = self._clip.model
+            context = QuestionContext(
+                model,
+                model.question_ids(task.question),
+                gist,
+                question=task.question,
+                retrieved=self._clip.retrieved,
+            )
             for name in (*self._plan.scorers, *CONTROLS):
                 yield self._reloading(name, task, context)
             if task.chunk is not None:

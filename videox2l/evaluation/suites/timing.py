@@ -15,6 +15,7 @@ from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.evaluation.suites.footage import FIRST_SEED
 from videox2l.evaluation.suites.run import Plan
 from videox2l.models import KVCompressibleModel
+from videox2l.models.retriever import OWN
 from videox2l.prefill import ingest_video
 from videox2l.store import Archive
 from videox2l.video import synthetic
@@ -47,7 +48,7 @@ def _length(model: KVCompressibleModel, plan: Plan, scenes: int) -> list[dict[st
         path = Path(folder) / "clip.mp4"
         synthetic.render(content, path, fps=2)
         archive = Archive.open(str(Path(folder) / "archive"), create=True)
-        identity, _ = ingest_video(model, archive, str(path), compression=plan.compression)
+        identity, _ = ingest_video(model, archive, str(path), compression=plan.compression, retriever=OWN)
         video = ResidentVideo(model, archive.open_index(identity.video_id))
         ask(model, video, questions[0])  # what is only made once
         selections = {name: SelectionConfig(name, plan.k) for name in ("none", *plan.scorers, "all")}

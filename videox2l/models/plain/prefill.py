@@ -19,7 +19,7 @@ from videox2l.errors import ConfigError, ModelError
 from videox2l.kv import KV, LEVELS, ChunkKV, Level, concatenate, mix
 from videox2l.models.cache import to_cache
 from videox2l.models.plain.capture import Caught
-from videox2l.models.plain.compressors import COMPRESSORS, DenseChunk, Kept
+from videox2l.models.plain.compressors import DenseChunk, Kept, find_compressor
 from videox2l.models.plain.stretch import Place, Stretch
 from videox2l.models.protocol import PrefillState, Timeline
 
@@ -158,7 +158,7 @@ class PlainPrefill:
         tokens = chunk.kv.tokens
         keep = kept_tokens(tokens, ratio, self.compression.remainder)
         settings = self._model.settings
-        return None if keep == tokens else COMPRESSORS[settings.compressor](chunk, keep, settings.share)
+        return None if keep == tokens else find_compressor(settings.compressor)(chunk, keep, settings.share)
 
     def _memory(self) -> list[KV]:
         dense = len(self._window)

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl
 
 from videox2l.errors import ConfigError
-from videox2l.models.plain.compressors import COMPRESSORS, Share
+from videox2l.models.plain.compressors import Share, find_compressor, kvpress
 
 Weights = Literal["stored", "int8"]
 
@@ -19,12 +19,12 @@ DEVICE_MAPS = ("", "auto", "balanced", "sequential")
 class PlainSettings:
     """Written behind a model's name: ``FOLDER?compressor=key_norm&window=2``.
 
-    ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`. ``share``: who keeps the same tokens
-    (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of the running one it
-    sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off can be resumed.
-    ``size``: ``WIDTHxHEIGHT`` of frames in pixels, for models that take any size; by default
-    :data:`~videox2l.models.plain.processing.DEFAULT_UNITS`.
-    ``weights``: ``stored``, or the language model's rounded to ``int8`` as they are loaded.
+    ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`, or ``kvpress:PRESS``. ``share``: who
+    keeps the same tokens (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of
+    the running one it sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off
+    can be resumed. ``size``: ``WIDTHxHEIGHT`` of frames in pixels, for models that take any size; by default
+    :data:`~videox2l.models.plain.processing.DEFAULT_UNITS`. ``weights``: ``stored``, or the language model's rounded to
+    ``int8`` as they are loaded.
 
     The others change KVs by rounding only. ``device_map``: as transformers takes it (``auto``, …), or the path of a
     JSON file of modules and devices. ``compile``: the decoder's layers run through ``torch.compile``.
@@ -39,8 +39,7 @@ class PlainSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.compressor not in COMPRESSORS:
-            raise ConfigError(f"no compressor {self.compressor!r}: there are {', '.join(COMPRESSORS)}")
+        find_compressor(self.compressor)
         if self.share not in get_args(Share):
             raise ConfigError(f"share must be one of {', '.join(get_args(Share))}, got {self.share!r}")
         if self.window < 0:
@@ -53,10 +52,15 @@ class PlainSettings:
             )
 
     def document(self) -> dict[str, Any]:
-        """What KVs depend on beyond rounding, as plain JSON types."""
-        document = {"compressor": self.compressor, "share": self.share, "window": self.window}
-        changed = {"size": self.size} if self.size else {}
-        return document | changed | ({"weights": self.weights} if self.weights != "stored" else {})
+        """What KVs depend on beyond rounding, as plain JSON types, with the version of a package that scores."""
+        document: dict[str, Any] = {"compressor": self.compressor, "share": self.share, "window": self.window}
+        if self.size:
+            document["size"] = self.size
+        if self.weights != "stored":
+            document["weights"] = self.weights
+        if self.compressor.startswith(kvpress.PREFIX):
+            document["kvpress"] = kvpress.version()
+        return document
 
 
 def parse_settings(name: str) -> PlainSettings:

@@ -23,7 +23,9 @@ def frames(model: KVCompressibleModel) -> list[np.ndarray]:
 def test_equals_one_forward_of_the_plain_model(random_model: KVCompressibleModel, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(full_kv, "_PIECE", 7)  # chunks of 40 tokens in pieces that do not divide them
     model, chunks = random_model, frames(random_model)
-    memory = FullKV(model, model.start_prefill(model.default_compression).prompt, chunks, Timeline.steady(20))
+    seen = (model.encode_frames(torch.from_numpy(chunk)) for chunk in chunks)
+    prompt = model.start_prefill(model.default_compression).prompt
+    memory = FullKV(model, prompt, seen, Timeline.steady(20))
     assert memory.tokens == len(prefix_ids(model.tokenizer)) + 80
     text, logprobs = memory.ask("What is shown?", GENERATION)
 

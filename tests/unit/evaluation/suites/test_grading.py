@@ -8,9 +8,10 @@ import torch
 
 from videox2l.answering.decode import generate
 from videox2l.config import GenerationConfig
+from videox2l.errors import ConfigError
 from videox2l.evaluation.suites.clips import even_ratio, prefill_clips, tokens_of
 from videox2l.evaluation.suites.grading import grade
-from videox2l.evaluation.suites.pruning import PRUNINGS, prune
+from videox2l.evaluation.suites.pruning import PRUNINGS, press, prune
 from videox2l.evaluation.suites.run import Plan
 from videox2l.evaluation.suites.tasks import SUITES
 from videox2l.models.cache import to_cache
@@ -73,3 +74,23 @@ def test_even_compression_never_has_fewer_tokens_than_it_is_compared_with(clip) 
     assert even_ratio(32, 16, budget=48) == 8
     assert even_ratio(32, 64, budget=96) == 16
     assert even_ratio(32, 2, budget=1000) == 2
+
+
+@pytest.mark.parametrize("name", ["KnormPress", "KeyDiffPress", "CURPress", "SnapKVPress", "TOVAPress"])
+def test_presses_prune_the_same_kvs(model, clip, name) -> None:
+    low = clip.memory(clip.low)
+    with torch.inference_mode():
+        scores_LHT = press(name)(model, low)
+    assert scores_LHT.shape == low.keys_LHTD.shape[:3]
+    kept = prune(low, scores_LHT, clip.budget)
+    assert kept.tokens == low.prompt_tokens + clip.budget
+    ours = {"KnormPress": "key norm", "KeyDiffPress": "KeyDiff", "SnapKVPress": "SnapKV-like"}
+    if name in ours:
+        same = prune(low, PRUNINGS[ours[name]](model, low), clip.budget)
+        share = (kept.keys_LHTD == same.keys_LHTD).all(-1).float().mean()
+        assert share > 0.95  # ties and rounding
+
+
+def test_a_press_that_needs_what_archives_do_not_keep() -> None:
+    with pytest.raises(ConfigError, match="not kept"):
+        press("ExpectedAttentionPress")

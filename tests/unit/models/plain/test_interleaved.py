@@ -28,6 +28,9 @@ from videox2l.video import plan_video
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=4, edge_ratio="level")
 
+# Of a chunk's 16 visual tokens, those in the middle of the groups that means are of, by level.
+MIDDLES = {"low": list(range(0, 16, 2)), "high": [3, 11]}
+
 
 @pytest.fixture(scope="module", params=["internvl", "smolvlm"])
 def interleaved(request: pytest.FixtureRequest, plain_checkpoints: dict[str, Path]) -> PlainModel:
@@ -79,6 +82,9 @@ def test_text_stays_dense_and_in_its_place(
             if compressor == "average":  # means of no text
                 assert places.count(None) == kept
                 assert known == text_S.tolist()
+                middles = visual_X.nonzero()[MIDDLES[level], 0].tolist()
+                layout = sorted([(place, True) for place in middles] + [(place, False) for place in text_S.tolist()])
+                assert [place is None for place in places] == [is_mean for _, is_mean in layout]
             else:
                 assert places.count(None) == 0
 
@@ -110,8 +116,8 @@ def test_the_yardstick_sees_all_text(interleaved: PlainModel) -> None:
     """The uncompressed model that an evaluation compares with."""
     model, clip_FHWC = interleaved, frames(10)
     prompt, kvs = prefilled(model, clip_FHWC, DENSE)
-    chunks = [part.numpy() for part in clip_FHWC.split(4)]
-    memory = FullKV(model, prompt, chunks, timeline(model, 10))
+    seen = [model.encode_frames(part) for part in clip_FHWC.split(4)]
+    memory = FullKV(model, prompt, seen, timeline(model, 10))
     assert memory.tokens == prompt.tokens + sum(chunk["low"].tokens for chunk in kvs)
     mixed = mix(prompt, [chunk["low"] for chunk in kvs], lambda count, dtype: model.rope_tables(0, count, dtype))
     picks = generate(model.decoder, model.question_ids("What?"), to_cache(mixed), GenerationConfig(12), model.stop_ids)

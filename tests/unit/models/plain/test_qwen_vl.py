@@ -23,11 +23,15 @@ from videox2l.answering.memory import build_memory
 from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError, ModelError
 from videox2l.evaluation.benchmarks.full_kv import FullKV
+from videox2l.evaluation.calibration.grid import Grid
+from videox2l.evaluation.calibration.measure import Watched, measure
+from videox2l.evaluation.calibration.questions import Question
 from videox2l.kv import LEVELS, mix
 from videox2l.kv.rope import rotate
 from videox2l.models import PrefillState, Timeline
 from videox2l.models.plain.model import PlainModel
 from videox2l.models.plain.qwen_vl import step_times
+from videox2l.models.retriever.embeddings import EmbeddingRetriever
 from videox2l.prefill.append import stored_state
 from videox2l.prefill.chunks import timeline_of
 from videox2l.video import decode_chunks, plan_video
@@ -74,7 +78,7 @@ def test_the_archive_gives_back_what_was_prefilled(qwen: PlainModel, tmp_path: P
 def test_full_kv_is_a_prefill_at_ratio_1(qwen: PlainModel) -> None:
     clip_FHWC = frames(10)
     prompt, kvs = prefilled(qwen, clip_FHWC, CompressionConfig(1, 1, frames_per_chunk=4))
-    memory = FullKV(qwen, prompt, [part.numpy() for part in clip_FHWC.split(4)], timeline(qwen, 10))
+    memory = FullKV(qwen, prompt, [qwen.encode_frames(part) for part in clip_FHWC.split(4)], timeline(qwen, 10))
     expected = mix(prompt, [chunk["low"] for chunk in kvs], lambda n, dtype: qwen.rope_tables(0, n, dtype))
     assert memory.tokens == expected.tokens
     for layer, keys_HTD in zip(memory._cache.layers, expected.keys_LHTD, strict=True):
@@ -90,6 +94,22 @@ def test_a_wide_window_is_dense(qwen: PlainModel) -> None:
     ]
     torch.testing.assert_close(last_chunks[0].keys_LHTD, last_chunks[1].keys_LHTD, atol=1e-5, rtol=1e-4)
     assert last_chunks[0].next_position == last_chunks[1].next_position
+
+
+def test_calibrated_against_the_whole_video(qwen: PlainModel) -> None:
+    """With nothing compressed, all that a codec gives back is the whole video."""
+    seen = [qwen.encode_frames(part) for part in frames(10).split(4)]
+    watched = Watched("clip", seen, timeline(qwen, 10), [Question(QUESTION)])
+    grid = Grid((CompressionConfig(1, 1, frames_per_chunk=4),), codecs=("raw",), scorers=("attention",))
+    found = measure(qwen, watched, grid, max_new_tokens=8)
+    assert len(found) > 1
+    assert all(measurement.agrees for measurement in found)
+
+
+def test_embeddings_of_a_chunk_are_as_wide_as_those_of_words(qwen: PlainModel) -> None:
+    retriever, clip_FHWC = EmbeddingRetriever(qwen), frames(4)
+    of_chunk = retriever.of_chunk(clip_FHWC.numpy(), qwen.encode_frames(clip_FHWC))
+    assert of_chunk.shape[1:] == retriever.of_question("What?").shape == (32,)
 
 
 def test_times_of_frames_reach_the_model(plain_checkpoints: dict[str, Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from videox2l.errors import ConfigError
+from videox2l.models.plain.compressors import kvpress
 from videox2l.models.plain.compressors.average import average
 from videox2l.models.plain.compressors.chunk import Compressor, DenseChunk, Kept, Share, scored
 from videox2l.models.plain.compressors.expected_attention import expected_attention
@@ -20,4 +22,17 @@ COMPRESSORS: dict[str, Compressor] = {
     "expected_attention": scored(expected_attention),
 }
 
-__all__ = ["COMPRESSORS", "Compressor", "DenseChunk", "Kept", "Share"]
+
+def find_compressor(name: str) -> Compressor:
+    """One of :data:`COMPRESSORS`, or a press of ``kvpress`` as ``kvpress:KnormPress``.
+
+    :raises ConfigError: there is none, or ``kvpress`` is not installed.
+    """
+    if name.startswith(kvpress.PREFIX):
+        return kvpress.compressor(name.removeprefix(kvpress.PREFIX))
+    if name not in COMPRESSORS:
+        raise ConfigError(f"no compressor {name!r}: there are {', '.join(COMPRESSORS)}, and {kvpress.PREFIX}PRESS")
+    return COMPRESSORS[name]
+
+
+__all__ = ["COMPRESSORS", "Compressor", "DenseChunk", "Kept", "Share", "find_compressor"]

@@ -1,0 +1,9 @@
+"""Retrievers: what compares a question with frames without running the language model over a memory.
+
+* ``clip.py``: any CLIP or SigLIP of transformers. ``embeddings.py``: the language model's own embedding space.
+* ``retriever.py``: what they have in common, and how one is found by its name.
+"""
+
+from videox2l.models.retriever.retriever import OWN, Retriever, load_retriever
+
+__all__ = ["OWN", "Retriever", "load_retriever"]
