@@ -43,7 +43,8 @@ def measured() -> Report:
 
 def test_every_part_has_its_rows(measured: Report) -> None:
     found = {part: sum(row.part == part for row in measured.rows) for part in {row.part for row in measured.rows}}
-    # Two lengths; of each 2 ways to prefill, 3 to mix or ask, 2 bounds of decoding, 4 scorers. The store: written, and both levels.
+    # Two lengths; of each 2 ways to prefill, 3 to mix or ask, 2 bounds of decoding, 4 scorers.
+    # The store: written, and both levels.
     assert found == {"prefill": 4, "mix": 5, "first token": 6, "decode": 4, "store": 3, "selection": 8}
     assert all(row.seconds > 0 and row.bound_s > 0 and row.ratio > 0 for row in measured.rows)
     assert len({(row.part, row.case) for row in measured.rows}) == len(measured.rows)
