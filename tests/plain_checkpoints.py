@@ -14,8 +14,14 @@ from transformers import (
     LlavaNextVideoForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2Config,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
     Qwen3Config,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SiglipVisionConfig,
 )
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -23,7 +29,18 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from tests.checkpoints import byte_tokenizer
 from tests.interleaved_checkpoints import internvl, smolvlm
 
-FAMILIES = ("llava_onevision", "llava_next_video", "internvl", "internvl_qwen3", "smolvlm")
+FAMILIES = (
+    "llava_onevision",
+    "llava_next_video",
+    "internvl",
+    "internvl_qwen3",
+    "smolvlm",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+)
+SETTINGS = dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "qwen3_vl"), "?size=32x32")
+"""Behind a family's name, so that all take frames of 32 × 32 pixels."""
 
 # In the manner of LLaVA-OneVision's, which puts a space behind a role but a line break where it lets the model answer.
 _TEMPLATE = (
@@ -51,18 +68,82 @@ _TEXT = {
 }
 _SIDE = {"height": 32, "width": 32}
 
+_QWEN_CONTROLS = ["<|vision_start|>", "<|vision_end|>"]
+
+# In the manner of Qwen2-VL's.
+_QWEN_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and message['role'] != 'system' %}"
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n"
+    "{% for part in message['content'] %}{% if part['type'] == 'video' %}<|vision_start|><video><|vision_end|>"
+    "{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+_QWEN_PIXELS = {
+    "patch_size": 4,
+    "merge_size": 2,
+    "temporal_patch_size": 2,
+    "size": {"shortest_edge": 256, "longest_edge": 65536},
+    "image_mean": OPENAI_CLIP_MEAN,
+    "image_std": OPENAI_CLIP_STD,
+}
+
+_QWEN_VISION = {"depth": 2, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2}
+_SECTIONS = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}
+
+
+def _qwen2_vl(text: dict[str, Any], tokens: dict[str, int]) -> Any:
+    vision = {**_QWEN_VISION, "embed_dim": 32, "mlp_ratio": 2, "hidden_size": 32}
+    return Qwen2VLForConditionalGeneration(
+        Qwen2VLConfig(text_config={**text, "rope_parameters": dict(_SECTIONS)}, vision_config=vision, **tokens)
+    )
+
+
+def _qwen2_5_vl(text: dict[str, Any], tokens: dict[str, int]) -> Any:
+    vision = {
+        **_QWEN_VISION,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 32,
+        "tokens_per_second": 2,
+        "window_size": 16,  # four windows a frame of 32 × 32 pixels
+        "fullatt_block_indexes": [1],
+    }
+    return Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(text_config={**text, "rope_parameters": dict(_SECTIONS)}, vision_config=vision, **tokens)
+    )
+
+
+def _qwen3_vl(text: dict[str, Any], tokens: dict[str, int]) -> Any:
+    vision = {
+        **_QWEN_VISION,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "out_hidden_size": 32,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0],
+    }
+    text = {**text, "head_dim": 8, "rope_parameters": dict(_SECTIONS)}
+    return Qwen3VLForConditionalGeneration(Qwen3VLConfig(text_config=text, vision_config=vision, **tokens))
+
+
+_QWEN = {"qwen2_vl": _qwen2_vl, "qwen2_5_vl": _qwen2_5_vl, "qwen3_vl": _qwen3_vl}
+
 
 def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, seed: int = 0) -> Path:
-    """4 visual tokens a frame from 32 × 32 pixels, two layers of Qwen2 (SmolVLM: Llama)."""
+    """Visual tokens from 32 × 32 pixels: 4 a frame of LLaVA, 16 a pair of frames of Qwen-VL; two layers of Qwen2."""
     tokenizer = byte_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>"]})
-    tokenizer.chat_template = _TEMPLATE
-    text = Qwen2Config(**_TEXT, vocab_size=len(tokenizer))
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<video>", *_QWEN_CONTROLS]})
+    size = {**_TEXT, "vocab_size": len(tokenizer)}
+    text = Qwen2Config(**size)
+    tokenizer.chat_template = _QWEN_TEMPLATE if family in _QWEN else _TEMPLATE
     tokens = {
         "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
         "video_token_index": tokenizer.convert_tokens_to_ids("<video>"),
         "image_token_id": tokenizer.convert_tokens_to_ids("<image>"),
         "video_token_id": tokenizer.convert_tokens_to_ids("<video>"),
+        "vision_start_token_id": tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        "vision_end_token_id": tokenizer.convert_tokens_to_ids("<|vision_end|>"),
     }
     network: Any
     settings: dict[str, Any]
@@ -85,6 +166,9 @@ def write_plain_checkpoint(folder: Path, family: str = "llava_onevision", *, see
             )
         )
         settings = {"size": _SIDE, "image_mean": OPENAI_CLIP_MEAN, "image_std": OPENAI_CLIP_STD}
+    elif family in _QWEN:
+        network = _QWEN[family](size, {name: token for name, token in tokens.items() if name.endswith("id")})
+        settings = _QWEN_PIXELS
     else:
         network = LlavaNextVideoForConditionalGeneration(
             LlavaNextVideoConfig(text_config=text, vision_config=CLIPVisionConfig(**_VISION), **tokens)

@@ -151,7 +151,7 @@ class _Making:
 
         What an earlier memory holds at the same positions is taken from there, unless it is to be made ``anew``.
         """
-        mixer = Mixer(prompt, self._expected(chosen), self._rope_tables)
+        mixer = Mixer(prompt, self._expected(chosen), self._rope_tables, self._next_position())
         kept = set() if anew else self._keep(mixer, chosen)
         arriving = self._video.low(
             [chunk for chunk in chosen if chunk not in kept], self._costs, self._deadline(selection)
@@ -195,6 +195,11 @@ class _Making:
         detailed, entries = set(chosen), self._video.manifest.chunks
         stored = (entries[chunk].levels.get("low" if chunk in detailed else "high") for chunk in self._chunks)
         return [kv.tokens if kv else 0 for kv in stored]
+
+    def _next_position(self) -> int | None:
+        """Where text behind the last chunk begins, which is the same at both levels."""
+        levels = self._video.manifest.chunks[self._chunks[-1]].levels.values()
+        return next((stored.next_position for stored in levels), None)
 
     def _keep(self, mixer: Mixer, chosen: Sequence[int]) -> set[int]:
         """Take over what one of the last memories of these chunks has in the same place; which chunks these are.

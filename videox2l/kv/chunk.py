@@ -7,7 +7,7 @@ N hidden size, F frames, C colour channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -23,10 +23,14 @@ class KV:
     """Keys *before RoPE* and values of T consecutive memory tokens, for every layer.
 
     ``keys_LHTD`` and ``values_LHTD`` have equal shape and dtype: [layers, KV heads, tokens, head dimension].
+
+    ``next_position`` is for models whose positions are not one number a token (M-RoPE). Their keys *are* rotated, each
+    to its own position in the whole input, and text behind these tokens begins at ``next_position``.
     """
 
     keys_LHTD: torch.Tensor
     values_LHTD: torch.Tensor
+    next_position: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.keys_LHTD.shape != self.values_LHTD.shape or self.keys_LHTD.ndim != 4:
@@ -41,7 +45,9 @@ class KV:
         return self.keys_LHTD.nbytes + self.values_LHTD.nbytes
 
     def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> KV:
-        return KV(self.keys_LHTD.to(device, dtype), self.values_LHTD.to(device, dtype))
+        return KV(
+            self.keys_LHTD.to(device, dtype), self.values_LHTD.to(device, dtype), next_position=self.next_position
+        )
 
 
 ChunkKV = Mapping[Level, KV]
@@ -53,4 +59,5 @@ def concatenate(parts: Sequence[KV]) -> KV:
     return KV(
         torch.cat([part.keys_LHTD for part in parts], dim=2),
         torch.cat([part.values_LHTD for part in parts], dim=2),
+        next_position=parts[-1].next_position,
     )

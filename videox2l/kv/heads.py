@@ -37,10 +37,11 @@ class HeadRange:
 
         :raises ValueError: ``kv`` has fewer heads.
         """
-        heads = kv.keys_LHTD.shape[1]
-        if self.stop > heads:
-            raise ValueError(f"KVs of {heads} heads do not hold heads {self.start} to {self.stop - 1}")
-        return KV(kv.keys_LHTD[:, self.start : self.stop], kv.values_LHTD[:, self.start : self.stop])
+        count = kv.keys_LHTD.shape[1]
+        if self.stop > count:
+            raise ValueError(f"KVs of {count} heads do not hold heads {self.start} to {self.stop - 1}")
+        heads = slice(self.start, self.stop)
+        return KV(kv.keys_LHTD[:, heads], kv.values_LHTD[:, heads], next_position=kv.next_position)
 
 
 def head_ranges(kv_heads: int, ranks: int) -> tuple[HeadRange, ...]:
@@ -76,4 +77,5 @@ def join_heads(parts: Sequence[KV]) -> KV:
     return KV(
         torch.cat([part.keys_LHTD for part in parts], dim=1),
         torch.cat([part.values_LHTD for part in parts], dim=1),
+        next_position=parts[0].next_position,
     )

@@ -20,13 +20,15 @@ from videox2l.kv.rope import RopeTables, rotate_in_place
 class MixedKV:
     """A question's memory: rotated keys and values, ``[L, H, n, D]``, and where each chunk lies in it.
 
-    ``chunk_slices[c]`` are the token positions of chunk ``c``; ``prompt_tokens`` come before the first.
+    ``chunk_slices[c]`` are the token positions of chunk ``c``; ``prompt_tokens`` come before the first. ``shift``: by
+    how many positions keys that stand at positions of their own were moved (see :class:`Mixer`).
     """
 
     keys_LHTD: torch.Tensor
     values_LHTD: torch.Tensor
     prompt_tokens: int
     chunk_slices: tuple[slice, ...]
+    shift: int = 0
 
     @property
     def tokens(self) -> int:
@@ -52,17 +54,28 @@ class Mixer:
     """Puts a memory together part by part, in any order, since where a part lies follows from the sizes before it.
 
     ``tokens``: the size of each chunk, in time order. ``rope_tables(n, dtype)`` gives the tables of positions 0 … n-1.
+    ``next_position``: that of the last chunk, where keys stand at positions of their own. They are then shifted all
+    alike, so that text behind them begins at position n as it does for any other model; what attention sees are
+    distances, which stay what they were.
     """
 
     def __init__(
-        self, prompt: KV, tokens: Sequence[int], rope_tables: Callable[[int, torch.dtype], RopeTables]
+        self,
+        prompt: KV,
+        tokens: Sequence[int],
+        rope_tables: Callable[[int, torch.dtype], RopeTables],
+        next_position: int | None = None,
     ) -> None:
         layers, heads, _, dim = prompt.keys_LHTD.shape
         ends = list(itertools.accumulate(tokens, initial=prompt.tokens))
         self._slices = tuple(itertools.starmap(slice, itertools.pairwise(ends)))
         self._keys_LHTD = prompt.keys_LHTD.new_empty(layers, heads, ends[-1], dim)
         self._values_LHTD = prompt.values_LHTD.new_empty(layers, heads, ends[-1], dim)
-        self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
+        self._shift = 0 if next_position is None else ends[-1] - next_position
+        if next_position is None:
+            self._cos_TD, self._sin_TD = rope_tables(ends[-1], prompt.keys_LHTD.dtype)
+        else:
+            self._cos_TD, self._sin_TD = _shifting(self._shift, ends[-1], prompt, rope_tables)
         self._prompt = prompt
         self._prompt_placed = False
 
@@ -80,7 +93,9 @@ class Mixer:
             self._place(span, kvs)
 
     def unmoved(self, base: MixedKV) -> set[int]:
-        """Places of chunks that lie in ``base`` where they are to lie here."""
+        """Places of chunks that lie in ``base`` where they are to lie here: none if all keys were moved otherwise."""
+        if base.shift != self._shift:
+            return set()
         return {
             place for place, (old, new) in enumerate(zip(base.chunk_slices, self._slices, strict=True)) if old == new
         }
@@ -98,7 +113,7 @@ class Mixer:
         """The memory, once all chunks are in place."""
         if not self._prompt_placed:
             self._place(slice(0, self._prompt.tokens), [self._prompt])
-        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt.tokens, self._slices)
+        return MixedKV(self._keys_LHTD, self._values_LHTD, self._prompt.tokens, self._slices, self._shift)
 
     def _place(self, span: slice, parts: Sequence[KV]) -> None:
         keys_LHTD, values_LHTD = self._keys_LHTD[:, :, span], self._values_LHTD[:, :, span]
@@ -119,6 +134,14 @@ def mix(prompt: KV, chunks: Sequence[KV], rope_tables: Callable[[int, torch.dtyp
 
     ``chunks`` holds one KV a chunk in time order (see :func:`reload`); ``rope_tables`` as of :class:`Mixer`.
     """
-    mixer = Mixer(prompt, [chunk.tokens for chunk in chunks], rope_tables)
+    next_position = [prompt, *chunks][-1].next_position
+    mixer = Mixer(prompt, [chunk.tokens for chunk in chunks], rope_tables, next_position)
     mixer.place(dict(enumerate(chunks)))
     return mixer.finish()
+
+
+def _shifting(by: int, tokens: int, prompt: KV, rope_tables: Callable[[int, torch.dtype], RopeTables]) -> RopeTables:
+    """Tables that move each of ``tokens`` by so many positions, back if negative. Views of one row."""
+    cos_TD, sin_TD = rope_tables(abs(by) + 1, prompt.keys_LHTD.dtype)
+    sin_D = sin_TD[-1] if by >= 0 else -sin_TD[-1]
+    return cos_TD[-1].expand(tokens, -1), sin_D.expand(tokens, -1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from videox2l.config import CompressionConfig
+from videox2l.errors import ModelError
 from videox2l.kv import KV, ChunkKV, Level
 from videox2l.kv.rope import RopeTables
 from videox2l.models.memory import Workload
@@ -33,12 +34,16 @@ class ModelIdentity:
 
 @dataclass(frozen=True)
 class KVGeometry:
-    """The shape of a model's KVs: layers, KV heads and head dimension; ``dtype`` as torch names it (``bfloat16``)."""
+    """The shape of a model's KVs: layers, KV heads and head dimension; ``dtype`` as torch names it (``bfloat16``).
+
+    ``keys_in_place``: keys are kept rotated to their positions in the whole input (see :class:`~videox2l.kv.KV`).
+    """
 
     layers: int
     kv_heads: int
     head_dim: int
     dtype: str
+    keys_in_place: bool = False
 
     @property
     def bytes_per_token(self) -> int:
@@ -69,6 +74,15 @@ class Timeline:
     def steady(cls, frames: int, fps: float = 1.0) -> Timeline:
         """Of so many frames at equal distances."""
         return cls(tuple(number / fps for number in range(frames)), frames / fps)
+
+    def time_s(self, frame: int) -> float:
+        """When a frame is shown.
+
+        :raises ModelError: the video has no such frame.
+        """
+        if frame >= len(self.times_s):
+            raise ModelError(f"the video has more frames than the {len(self.times_s)} of its timeline")
+        return self.times_s[frame]
 
 
 class Prefill(Protocol):

@@ -72,6 +72,9 @@ BACKENDS: dict[str, Callable[[str], Backend]] = {
     "llava_next_video": _plain,
     "internvl": _plain,
     "smolvlm": _plain,
+    "qwen2_vl": _plain,
+    "qwen2_5_vl": _plain,
+    "qwen3_vl": _plain,
 }
 
 # What a checkpoint needs. Pickles (*.bin, *.pth) are never fetched, let alone opened.

@@ -61,7 +61,11 @@ class HostCopies:
         with torch.cuda.stream(self._stream):
             started = self._stream.record_event(torch.cuda.Event(enable_timing=True))
             on_host = {
-                level: KV(_copy(kvs[level].keys_LHTD, self._stream), _copy(kvs[level].values_LHTD, self._stream))
+                level: KV(
+                    _copy(kvs[level].keys_LHTD, self._stream),
+                    _copy(kvs[level].values_LHTD, self._stream),
+                    next_position=kvs[level].next_position,
+                )
                 for level in LEVELS
             }
             done = self._stream.record_event(torch.cuda.Event(enable_timing=True))

@@ -20,6 +20,7 @@ from videox2l.models.retriever import Retriever
 from videox2l.models.transfer import HostCopies
 from videox2l.store import DEFAULT_CODECS, ChunkEntry, IndexSpec, IndexWriter
 from videox2l.store.documents import checksum
+from videox2l.store.spec import ROPE_CONVENTION, ROPE_IN_PLACE
 from videox2l.video import Chunk, DecodedChunk, thumbnail
 
 Progress = Callable[[int, int], None]
@@ -74,6 +75,7 @@ def index_spec(
         decode=dataclasses.asdict(model.frame_format),
         dtype=geometry.dtype,
         codecs=codecs,
+        rope=ROPE_IN_PLACE if geometry.keys_in_place else ROPE_CONVENTION,
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
+from videox2l.errors import ConfigError
 from videox2l.selection.question import before_rope, question_queries, relevance_heads
 from videox2l.selection.scorer import QuestionContext
 
@@ -43,6 +44,8 @@ def _score(context: QuestionContext, compare: _Compare) -> list[float]:
     """``compare`` gives a number a head for queries ``[Q, T, D]`` and a chunk's keys ``[Q, n, D]``; a chunk without
     tokens is rated as low as any other."""
     model, memory = context.model, context.memory
+    if model.geometry.keys_in_place:  # each key has a rotation of its own, which nobody has kept
+        raise ConfigError(f"{model.name} keeps no keys before rotation, which this scorer compares: use attention")
     start = memory.tokens + context.history_tokens
     how = relevance_heads(model)
     rows: list[torch.Tensor] = []

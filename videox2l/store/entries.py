@@ -24,7 +24,8 @@ class StoredKV:
     """Where one KV lies: ``length`` bytes at ``offset`` of shard number ``shard``, an encapsulated Arrow IPC message.
 
     ``checksum``: XXH3-128 of exactly these bytes. ``buffers``: offset and length inside the message of each buffer that
-    the codec made, in the codec's order.
+    the codec made, in the codec's order. ``next_position``: as of :class:`~videox2l.kv.KV`; not written where there is
+    none.
     """
 
     tokens: int
@@ -33,6 +34,10 @@ class StoredKV:
     length: int
     checksum: str
     buffers: tuple[tuple[int, int], ...]
+    next_position: int | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @classmethod
     def from_document(cls, document: Any, where: str) -> StoredKV:
@@ -45,6 +50,7 @@ class StoredKV:
             buffers=tuple(
                 _two_numbers(pair, "a buffer", where) for pair in documents.field(document, "buffers", list, where)
             ),
+            next_position=count(document, "next_position", where) if "next_position" in document else None,
         )
 
 
@@ -123,7 +129,7 @@ class ChunkEntry:
     vectors: StoredAttachment | None = None
 
     def to_document(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"levels": {level: kv.to_document() for level, kv in self.levels.items()}}
 
     @classmethod
     def from_document(cls, document: Any, where: str) -> ChunkEntry:

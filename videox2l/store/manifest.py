@@ -23,7 +23,7 @@ from videox2l.store.documents import count, matching, seal, unseal
 from videox2l.store.entries import ChunkEntry, ShardEntry, StoredAttachment, StoredKV
 from videox2l.store.layout import Attachment, Part
 from videox2l.store.metadata import MAX_ALIASES_BYTES, Alias, Description, MetadataValue, metadata_problem
-from videox2l.store.spec import IndexSpec
+from videox2l.store.spec import ROPE_CONVENTION, IndexSpec
 
 ID = re.compile(f"[0-9a-f]{{{ID_LENGTH}}}")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -37,6 +37,9 @@ MAX_EXPANSION = 256
 MAX_ATTACHMENT_BYTES = 2**16
 """The largest picture, or vectors, stored for a chunk. 160 x 160 pixels of pure noise are 15 KB, and four vectors of
 4,096 numbers 32 KiB."""
+
+_MAX_POSITION = 2**22
+"""Some times what any model is made for. Tables of as many positions are computed to move keys: 4 GiB at most."""
 
 _SMALL_BYTES = 2**16  # of decoded KVs, where the ratio says nothing: a few tokens hardly fill their own framing
 
@@ -144,7 +147,7 @@ class Manifest:
                 "spec": self.spec.to_document(),
                 # Derived, but what a person opening this file looks for first.
                 "totals": {level: dataclasses.asdict(total) for level, total in self.totals.items()},
-                "prompt": dataclasses.asdict(self.prompt),
+                "prompt": self.prompt.to_document(),
                 "shards": [shard.to_document() for shard in self.shards],
                 "chunks": [chunk.to_document() for chunk in self.chunks],
             }
@@ -255,6 +258,11 @@ def _check(manifest: Manifest, where: str) -> None:
     for name, part, kv in stored:
         if not _lies_inside(kv, part, manifest):
             raise ArchiveFormatError(f"{where}: the {part} KVs of {name} cannot lie where it says. Ingest again.")
+        if not _has_its_position(kv, manifest):
+            raise ArchiveFormatError(
+                f"{where}: the {part} KVs of {name} and its RoPE do not go together ({manifest.spec.rope}; next "
+                f"position {kv.next_position}). Ingest the video again."
+            )
     for chunk in manifest.chunks:
         attached: dict[Attachment, StoredAttachment | None] = {"thumbnails": chunk.thumbnail, "vectors": chunk.vectors}
         for kind, stored_one in attached.items():
@@ -271,6 +279,12 @@ def _is_inside(stored: StoredAttachment, part: Attachment, manifest: Manifest) -
         return False
     shard = manifest.shards[stored.shard]
     return shard.part == part and stored.offset + stored.length <= shard.size
+
+
+def _has_its_position(kv: StoredKV, manifest: Manifest) -> bool:
+    if manifest.spec.rope == ROPE_CONVENTION:
+        return kv.next_position is None
+    return kv.next_position is not None and kv.next_position <= _MAX_POSITION
 
 
 def _lies_inside(kv: StoredKV, part: Part, manifest: Manifest) -> bool:

@@ -7,6 +7,7 @@ and its buffers become tensors without parsing Arrow or copying. The file's foot
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class ShardBuilder:
         arrays = [_one_row(encoded[name]) for name in self._schema.names]
         with self._file.add(arrays) as (offset, message):
             buffers = locate(message, self._schema)
-            return StoredKV(kv.tokens, self.number, offset, len(message), checksum(message), buffers)
+            return StoredKV(kv.tokens, self.number, offset, len(message), checksum(message), buffers, kv.next_position)
 
     def finish(self) -> Shard:
         data = self._file.finish()
@@ -110,9 +111,10 @@ def decode(
             name: view[offset : offset + length] for name, (offset, length) in zip(names, stored.buffers, strict=True)
         }
         shape = (spec.layers, spec.kv_heads, stored.tokens, spec.head_dim)
-        return codec.decode(fields, shape, getattr(torch, spec.dtype))
+        kv = codec.decode(fields, shape, getattr(torch, spec.dtype))
     except CodecError as error:
         raise CorruptDataError(f"{where} is not what the manifest says ({error}). Ingest the video again.") from error
+    return dataclasses.replace(kv, next_position=stored.next_position)
 
 
 def _schema(spec: IndexSpec, part: Part) -> pa.Schema:

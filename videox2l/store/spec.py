@@ -21,6 +21,9 @@ from videox2l.store.layout import Part
 ROPE_CONVENTION = "keys stored before RoPE, rotate-half"
 """Keys are position-free in an archive. Mixing rotates them, pairing dimension i with i + head_dim / 2."""
 
+ROPE_IN_PLACE = "keys stored after RoPE at positions of the whole input, rotate-half"
+"""Of models with M-RoPE. Mixing moves all keys of a memory by one number of positions."""
+
 DEFAULT_CODECS: Mapping[Level, str] = MappingProxyType({"low": "raw", "high": "raw"})
 
 _MODEL_FINGERPRINT = re.compile("[0-9a-f]{1,64}")
@@ -60,8 +63,8 @@ class IndexSpec:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {self.dtype!r}")
         if set(self.codecs) != set(LEVELS) or not set(self.codecs.values()) <= CODECS.keys():
             raise ValueError(f"codecs must name one of {', '.join(CODECS)} for low and high, got {dict(self.codecs)}")
-        if self.rope != ROPE_CONVENTION:
-            raise ValueError(f"rope must be {ROPE_CONVENTION!r}, got {self.rope!r}")
+        if self.rope not in (ROPE_CONVENTION, ROPE_IN_PLACE):
+            raise ValueError(f"rope must be {ROPE_CONVENTION!r} or {ROPE_IN_PLACE!r}, got {self.rope!r}")
         for name in ("layers", "kv_heads", "head_dim"):
             if not 1 <= getattr(self, name) <= _MAX_DIMENSION:
                 raise ValueError(f"{name} must be from 1 to {_MAX_DIMENSION}, got {getattr(self, name)}")

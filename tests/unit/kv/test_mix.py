@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import Qwen2Config
@@ -97,3 +99,33 @@ def test_a_memory_without_chunks_is_the_prompt() -> None:
     mixed = mix(prompt, [], tables)
     assert torch.equal(mixed.keys_LHTD, rotate(prompt.keys_LHTD, tables(3)))
     assert torch.equal(mixed.values_LHTD, prompt.values_LHTD)
+
+
+@pytest.mark.parametrize("next_position", [4, 9, 40])
+def test_keys_in_place_keep_their_distances_to_text_behind_them(next_position: int) -> None:
+    """Where text stands at n, the number of tokens; keys from the first on were made for it at ``next_position``."""
+    parts = [random_kv(tokens, tokens) for tokens in (3, 4, 1)]
+    places_T = torch.tensor([0, 1, 2, 3, 3, 3, 2, 1])  # as M-RoPE gives them: not in steps of 1
+    places = places_T.split([part.tokens for part in parts])
+
+    def at(places_T: torch.Tensor) -> RopeTables:
+        cos_BTD, sin_BTD = ROTARY(torch.empty(()), places_T[None])
+        return cos_BTD[0], sin_BTD[0]
+
+    prompt, *chunks = (
+        KV(rotate(part.keys_LHTD, at(where_T)), part.values_LHTD, next_position=end)
+        for part, where_T, end in zip(parts, places, (3, 4, next_position), strict=True)
+    )
+    mixed = mix(prompt, chunks, tables)
+    expected = rotate(concatenate(parts).keys_LHTD, at(places_T + mixed.tokens - next_position))
+    torch.testing.assert_close(mixed.keys_LHTD, expected, atol=1e-5, rtol=0)
+
+
+def test_keys_moved_otherwise_are_not_taken_over() -> None:
+    """Of a memory whose keys stand at positions of their own: as long as this one, but for another text behind it."""
+    prompt, *parts = [replace(random_kv(tokens, tokens), next_position=9) for tokens in (3, 4, 1)]
+    base = mix(prompt, parts, tables)
+    for next_position, expected in ((9, {0, 1}), (10, set())):
+        assert Mixer(prompt, [4, 1], tables, next_position).unmoved(base) == expected
+    # One token fewer in front moves all keys, also those of chunks in the same place.
+    assert Mixer(prompt, [4, 2], tables, 9).unmoved(base) == set()

@@ -17,12 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.store.samples import random_chunks, write_index
-from videox2l.errors import VideoX2LError
+from videox2l.errors import ArchiveFormatError, VideoX2LError
 from videox2l.kv.codecs import CODECS
 from videox2l.store import Archive, IndexReader, Manifest
 from videox2l.store.catalog import CatalogRow, from_parquet, to_parquet
 from videox2l.store.documents import checksum, seal, seal_line, unseal, unseal_line
 from videox2l.store.shard import decode
+from videox2l.store.spec import ROPE_CONVENTION, ROPE_IN_PLACE
 from videox2l.store.sweep import find_garbage
 from videox2l.store.verify import verify
 
@@ -255,3 +256,25 @@ def test_sizes_that_only_the_manifest_claims(local_archive: Archive, codec: str)
             del forged[name]
         with little_memory(), pytest.raises(VideoX2LError):
             IndexReader(local_archive.storage, Manifest.from_json(seal(forged), "manifest")).low(0)
+
+
+@pytest.mark.parametrize(("rope", "position"), [(None, 5), ("after", None), ("after", 2**22 + 1), ("after", 2**62)])
+def test_positions_that_do_not_go_with_the_keys(local_archive: Archive, rope: str | None, position: int | None) -> None:
+    """``after``: keys stored after RoPE, each KV then says where text behind it begins."""
+    manifest = write_index(local_archive)
+    right = 7 if rope else None
+    spec = dataclasses.replace(manifest.spec, rope=ROPE_IN_PLACE if rope else ROPE_CONVENTION)
+
+    def placed(position: int | None) -> Manifest:
+        chunks = [
+            dataclasses.replace(
+                chunk, levels={k: dataclasses.replace(kv, next_position=right) for k, kv in chunk.levels.items()}
+            )
+            for chunk in manifest.chunks
+        ]
+        prompt = dataclasses.replace(manifest.prompt, next_position=position)
+        return dataclasses.replace(manifest, spec=spec, prompt=prompt, chunks=tuple(chunks))
+
+    Manifest.from_json(placed(right).to_json(), "manifest")
+    with pytest.raises(ArchiveFormatError, match="do not go together"):
+        Manifest.from_json(placed(position).to_json(), "manifest")

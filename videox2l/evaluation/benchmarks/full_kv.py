@@ -12,10 +12,10 @@ from videox2l.answering.answer import TokenLogprob
 from videox2l.answering.decode import generate
 from videox2l.answering.stopwatch import Stopwatch
 from videox2l.answering.text import AnswerText
-from videox2l.config import GenerationConfig
+from videox2l.config import CompressionConfig, GenerationConfig
 from videox2l.errors import QuestionTooLongError
-from videox2l.kv import KV, mix
-from videox2l.models import KVCompressibleModel, Timeline
+from videox2l.kv import KV, MixedKV, mix
+from videox2l.models import KVCompressibleModel, PrefillState, Timeline
 from videox2l.models.cache import to_cache
 
 # Tokens that run together: enough to fill a GPU, while attention to a long cache stays within its memory.
@@ -34,7 +34,10 @@ class FullKV:
         ``timeline`` is that of all frames of ``chunks``.
         """
         self._model = model
-        self._cache: DynamicCache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
+        if model.geometry.keys_in_place:
+            self._cache: DynamicCache = to_cache(_dense(model, prompt, chunks, timeline))
+            return
+        self._cache = to_cache(mix(prompt, [], partial(model.rope_tables, 0)))
         seen = 0
         for visual_TN in chunks:
             frames = len(visual_TN) // model.tokens_per_frame
@@ -62,6 +65,13 @@ class FullKV:
             pass
         self._cache.crop(before - self.tokens)
         return text.text, text.logprobs or []
+
+
+def _dense(model: KVCompressibleModel, prompt: KV, chunks: Iterable[torch.Tensor], timeline: Timeline) -> MixedKV:
+    """The same by a prefill that compresses nothing, for models that know best where their tokens stand."""
+    prefill = model.start_prefill(CompressionConfig(low_ratio=1, high_ratio=1), PrefillState(prompt, []), timeline)
+    parts = [prefill.append(visual_TN, last=False)["low"] for visual_TN in chunks]
+    return mix(prompt, parts, partial(model.rope_tables, 0))
 
 
 def check_room(

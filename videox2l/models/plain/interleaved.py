@@ -21,11 +21,12 @@ class FrameText:
     """The text around frames, control tokens included, for a template that has ``video_token`` in the video's place.
 
     ``before(number, timeline)`` stands in front of frame ``number`` (from 0), ``after`` behind each, ``joint`` between
-    two. ``intro(timeline)`` opens the video, ``outro`` closes it. ``template``: instead of the checkpoint's own.
-    ``timed``: a video's timeline must be known.
+    two; where a model takes a few frames as one step in time, around each step, by the number of its first frame.
+    ``intro(timeline)`` opens the video, ``outro`` closes it. ``template``: instead of the checkpoint's own. ``timed``:
+    a video's timeline must be known. ``video_token``: ``None`` for the one that the configuration names.
     """
 
-    video_token: str
+    video_token: str | None
     before: Callable[[int, Timeline], str]
     after: str
     joint: str = ""
@@ -97,9 +98,7 @@ def smolvlm_text(tokenizer: Any) -> FrameText:
         return text
 
     def before(number: int, timeline: Timeline) -> str:
-        if number >= len(timeline.times_s):
-            raise ModelError(f"the video has more frames than the {len(timeline.times_s)} of its timeline")
-        minutes, seconds = divmod(int(timeline.times_s[number]), 60)
+        minutes, seconds = divmod(int(timeline.time_s(number)), 60)
         return f"{theirs.FRAME_TIMESTAMP_MESSAGE.format(timestamp=f'{minutes:02d}:{seconds:02d}')}{fake}{whole}"
 
     return FrameText(

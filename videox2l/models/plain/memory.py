@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from videox2l.kv import LEVELS
 from videox2l.models.memory import Workload
 from videox2l.models.plain.prefill import check_compression, kept_tokens
+from videox2l.video.frames import FrameFormat
 
 # Chat templates in front of a video, and what says how long it is, are shorter than this.
 _PROMPT_TOKENS = 128
@@ -20,7 +22,8 @@ VISION_BATCH_FRAMES = 8
 class PlainWorkload(Workload):
     """A prefill to be. ``text`` is the language model's configuration, ``weights`` the count of all parameters.
 
-    ``text_per_frame``: tokens of the text around a frame, which is kept dense.
+    ``text_per_frame``: tokens of the text around a frame, which is kept dense. ``frames_per_step``: frames that the
+    model takes as one step in time.
     """
 
     text: Any
@@ -29,9 +32,11 @@ class PlainWorkload(Workload):
     tokens_per_frame: int
     text_per_frame: int
     window: int
+    frame_format: FrameFormat
+    frames_per_step: int
 
     def __post_init__(self) -> None:
-        check_compression(self.compression)
+        check_compression(self.compression, self.frames_per_step)
 
     def weight_bytes(self) -> int:
         return self.weights * self.dtype.itemsize
@@ -63,10 +68,12 @@ class PlainWorkload(Workload):
     def _vision_bytes(self) -> int:
         """All layers' states are kept, as transformers hands out all."""
         vision, frames = self.vision, min(VISION_BATCH_FRAMES, self.compression.frames_per_chunk)
-        side, patch = _height(vision.image_size), _height(vision.patch_size)
-        patches = (side // patch) ** 2 + 1
-        states = (vision.num_hidden_layers + 6) * vision.hidden_size + 2 * vision.intermediate_size
-        pixels = 3 * side**2 * 16
+        sides, patch = (self.frame_format.height, self.frame_format.width), _height(vision.patch_size)
+        patches = math.prod(side // patch for side in sides) + 1
+        width = getattr(vision, "embed_dim", vision.hidden_size)  # Qwen2-VL's hidden_size is the language model's
+        inner = getattr(vision, "intermediate_size", None) or width * vision.mlp_ratio
+        states = (vision.num_hidden_layers + 6) * width + 2 * inner
+        pixels = 3 * math.prod(sides) * 16
         return frames * (patches * (states + 3 * self.text.hidden_size) * self.dtype.itemsize + pixels)
 
 

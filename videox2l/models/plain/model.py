@@ -15,7 +15,7 @@ from videox2l.identity import fingerprint, hash_file
 from videox2l.kv import ChunkKV
 from videox2l.kv.rope import RopeTables, rotate
 from videox2l.models.plain.capture import Capture
-from videox2l.models.plain.families import FAMILIES
+from videox2l.models.plain.families import FAMILIES, Family
 from videox2l.models.plain.interleaved import FrameText
 from videox2l.models.plain.memory import VISION_BATCH_FRAMES, PlainWorkload
 from videox2l.models.plain.network import (
@@ -26,12 +26,14 @@ from videox2l.models.plain.network import (
     stop_ids,
 )
 from videox2l.models.plain.placement import check_map, compile_layers
-from videox2l.models.plain.prefill import PlainPrefill
+from videox2l.models.plain.prefill import PlainPrefill, check_compression
 from videox2l.models.plain.processing import load_processing, load_tokenizer
 from videox2l.models.plain.prompt import ChatFormat
 from videox2l.models.plain.settings import PlainSettings, parse_settings
+from videox2l.models.plain.stretch import Place, Stretch
 from videox2l.models.protocol import KVGeometry, ModelIdentity, PrefillState, Timeline
 from videox2l.models.relevance import read_relevance_heads
+from videox2l.video.frames import FrameFormat
 
 # Nothing was trained for any ratio; 1 token in 16 keeps the gist small beside half of them. Not tuned.
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=16)
@@ -44,12 +46,12 @@ class PlainModel:
         self, network: Any, folder: Path, *, name: str, identity: ModelIdentity, settings: PlainSettings
     ) -> None:
         self.network, self.name, self.identity, self.settings = network, name, identity, settings
-        self.processing, self.tokenizer = load_processing(folder), load_tokenizer(folder)
+        self.processing, self.tokenizer = load_processing(folder, settings.size), load_tokenizer(folder)
         self._family = FAMILIES[network.config.model_type]
-        self._decoder = causal_decoder(network)
+        self._decoder = causal_decoder(network, self._family.shell)
         self.capture = Capture(self._decoder.base_model.layers)
         self.frame_text = None if self._family.text is None else self._family.text(self.tokenizer)
-        """What stands around each frame, for families that write text there."""
+        """What stands around each frame or step in time, for families that write text there."""
         self.chat = _chat_format(self.tokenizer, network.config, self.frame_text)
         self.stop_ids = stop_ids(folder, self.tokenizer)
         self.frame_format = self.processing.frame_format
@@ -60,14 +62,23 @@ class PlainModel:
         self._check_vocabulary(folder, text.vocab_size)
         head_dim = self._decoder.base_model.layers[0].self_attn.head_dim
         dtype = str(self._decoder.dtype).removeprefix("torch.")
-        self.geometry = KVGeometry(text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype)
+        self.geometry = KVGeometry(
+            text.num_hidden_layers, text.num_key_value_heads, head_dim, dtype, self.three_positions
+        )
         blank = torch.zeros(1, self.frame_format.height, self.frame_format.width, 3, dtype=torch.uint8)
-        self.tokens_per_frame = len(self.encode_frames(blank))
-        self.dense_tokens_per_frame = self.tokens_per_frame + _text_per_frame(self.frame_text, self.chat)
+        self.tokens_per_step = len(self.encode_frames(blank))
+        """Visual tokens of as many frames as the model takes as one step in time."""
+        self.tokens_per_frame = -(-self.tokens_per_step // self._family.frames_per_step)
+        self.dense_tokens_per_frame = self.tokens_per_frame + _text_per_frame(self._family, self.frame_text, self.chat)
         behind = self._family.behind(network)
         weight = self._decoder.get_input_embeddings().weight
         self.rows_behind: torch.Tensor = weight[:0] if behind is None else behind.to(weight)
         """``[S, hidden]`` that the model puts behind a video."""
+
+    @property
+    def three_positions(self) -> bool:
+        """Whether positions are three numbers a token (M-RoPE)."""
+        return self._family.positions is not None
 
     @property
     def decoder(self) -> PreTrainedModel:
@@ -93,32 +104,56 @@ class PlainModel:
         rows_TN: torch.Tensor = self._decoder.get_input_embeddings()(torch.tensor(ids, device=self._decoder.device))
         return rows_TN
 
-    def laid_out(
-        self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None, *, last: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A chunk's rows ``[X, hidden]``, with what stands between and behind its frames, and which are visual ``[X]``.
+    def known(self, timeline: Timeline | None) -> Timeline:
+        """The timeline that a prefill goes by; without times where nobody said them.
 
-        ``first`` is the number of its first frame in the video.
+        :raises ModelError: this model has to be told.
         """
+        if self.frame_text is not None:
+            return self.frame_text.check(timeline)
+        return timeline or Timeline((), 0.0)
+
+    def arrange(self, visual_TN: torch.Tensor, place: Place) -> Stretch:
+        """A chunk as the language model takes it, with what stands between and behind its frames."""
+        hidden = self._decoder.config.hidden_size
+        seen_TN, *deeper = visual_TN.split(hidden, dim=1)
         parts: list[tuple[torch.Tensor, bool]] = []
-        for number, frame_PN in enumerate(visual_tokens_TN.split(self.tokens_per_frame), start=first):
-            if self.frame_text is not None and timeline is not None and number > 0:
-                between = self.chat.frame_ids(self.frame_text.between(number, timeline))
+        for step, step_PN in enumerate(seen_TN.split(self.tokens_per_step)):
+            number = place.first_frame + step * self._family.frames_per_step
+            if self.frame_text is not None and number > 0:
+                between = self.chat.frame_ids(self.frame_text.between(number, place.timeline))
                 parts.append((self.embedded(between), False))
-            parts.append((frame_PN, True))
-        if last:
+            parts.append((step_PN, True))
+        if place.last:
             parts.append((self.rows_behind, False))
-        visual = [is_visual for rows_TN, is_visual in parts for _ in rows_TN]
-        rows_XN = torch.cat([rows_TN.to(visual_tokens_TN) for rows_TN, _ in parts])
-        return rows_XN, torch.tensor(visual, device=visual_tokens_TN.device)
+        rows_XN = torch.cat([rows_TN.to(seen_TN) for rows_TN, _ in parts])
+        visual_X = torch.tensor([is_visual for rows_TN, is_visual in parts for _ in rows_TN], device=visual_TN.device)
+        more = {"visual_pos_masks": visual_X[None], "deepstack_visual_embeds": deeper} if deeper else {}
+        if self._family.positions is None:
+            return Stretch(rows_XN, visual_X, more=more)
+        positions_3X, next_position = self._family.positions(self, visual_X, place)
+        return Stretch(rows_XN, visual_X, positions_3X.to(visual_TN.device), next_position, more)
+
+    def frames_in(self, visual_TN: torch.Tensor) -> int:
+        """Frames of so many visual tokens, where a single last one fills a whole step in time."""
+        return len(visual_TN) // self.tokens_per_step * self._family.frames_per_step
+
+    def rotate_to(self, keys_LHKD: torch.Tensor, positions_3X: torch.Tensor) -> torch.Tensor:
+        """Keys at positions of three numbers that broadcast to ``[3, L, H, K]``; they need not be whole."""
+        cos_XKD, sin_XKD = self._decoder.base_model.rotary_emb(keys_LHKD, positions_3X.flatten(1, -2))
+        shape = (*positions_3X.shape[1:], keys_LHKD.shape[-1])
+        return rotate(keys_LHKD, (cos_XKD.view(shape), sin_XKD.view(shape)))
 
     @torch.inference_mode()
     def dense_rows(
         self, visual_tokens_TN: torch.Tensor, first: int, timeline: Timeline | None = None, *, last: bool
     ) -> torch.Tensor:
         """All rows of a chunk, ``[X, hidden]``; ``first`` is the number of its first frame in the video."""
-        timeline = None if self.frame_text is None else self.frame_text.check(timeline)
-        return self.laid_out(visual_tokens_TN, first, timeline, last=last)[0]
+        return self.arrange(visual_tokens_TN, Place(first, self.known(timeline), 0, 0, last)).rows_XN
+
+    def check_compression(self, compression: CompressionConfig) -> None:
+        """:raises ConfigError: this model cannot compress so."""
+        check_compression(compression, self._family.frames_per_step)
 
     def _check_vocabulary(self, folder: Path, rows: int) -> None:
         # Some families' word for a video is only ever replaced by others, and the model has no row for it.
@@ -145,7 +180,9 @@ class PlainModel:
     def workload(self, compression: CompressionConfig, chunks: int) -> PlainWorkload:
         """The prefill of a video of so many chunks."""
         tokens = self.tokens_per_frame, self.dense_tokens_per_frame - self.tokens_per_frame
-        return _workload(self.network, tokens, self.settings, compression, self._decoder.dtype, chunks)
+        return _workload(
+            self.network, tokens, self.frame_format, self.settings, compression, self._decoder.dtype, chunks
+        )
 
     def rope_tables(self, start: int, count: int, dtype: torch.dtype) -> RopeTables:
         """Cosines and sines, each [T, D], from the decoder's own rotary embedding."""
@@ -198,18 +235,19 @@ def plain_workload(
     folder: Path, compression: CompressionConfig, dtype: torch.dtype, chunks: int, *, settings: PlainSettings
 ) -> PlainWorkload:
     """A prefill on the checkpoint in ``folder``, of which no weights are read."""
-    wanted = load_processing(folder).frame_format
+    wanted = load_processing(folder, settings.size).frame_format
     with torch.device("meta"), torch.inference_mode():
         network = AutoModelForImageTextToText.from_config(load_config(folder), trust_remote_code=False)
         family = FAMILIES[network.config.model_type]
         blank = torch.zeros(1, 3, wanted.height, wanted.width)
-        visual = len(family.frames(network, blank)) if family.tokens is None else family.tokens(network)
+        step = len(family.frames(network, blank)) if family.tokens is None else family.tokens(network)
     text = 0
     if family.text is not None:
         tokenizer = load_tokenizer(folder)
         frame_text = family.text(tokenizer)
-        text = _text_per_frame(frame_text, _chat_format(tokenizer, network.config, frame_text))
-    return _workload(network, (visual, text), settings, compression, dtype, chunks)
+        text = _text_per_frame(family, frame_text, _chat_format(tokenizer, network.config, frame_text))
+    tokens = -(-step // family.frames_per_step), text
+    return _workload(network, tokens, wanted, settings, compression, dtype, chunks)
 
 
 def identify(folder: Path, dtype: torch.dtype, settings: PlainSettings) -> ModelIdentity:
@@ -238,15 +276,19 @@ _NOT_IDENTITY = (
 _FAR_FRAME = 9_999
 
 
-def _text_per_frame(text: FrameText | None, chat: ChatFormat) -> int:
-    """The most tokens of text that stand around one frame."""
-    return 0 if text is None else len(chat.frame_ids(text.between(_FAR_FRAME, Timeline.steady(_FAR_FRAME + 1))))
+def _text_per_frame(family: Family, text: FrameText | None, chat: ChatFormat) -> int:
+    """The most tokens of text that stand around one frame, or its share of those around a step in time."""
+    if text is None:
+        return 0
+    between = chat.frame_ids(text.between(_FAR_FRAME, Timeline.steady(_FAR_FRAME + 1)))
+    return -(-len(between) // family.frames_per_step)
 
 
 def _chat_format(tokenizer: Any, config: Any, text: FrameText | None) -> ChatFormat:
     if text is None:
         return ChatFormat(tokenizer, _video_token(tokenizer, config))
-    return ChatFormat(tokenizer, text.video_token, template=text.template, behind_video=text.closing)
+    video_token = text.video_token or _video_token(tokenizer, config)
+    return ChatFormat(tokenizer, video_token, template=text.template, behind_video=text.closing)
 
 
 def _video_token(tokenizer: Any, config: Any) -> str:
@@ -260,6 +302,7 @@ def _video_token(tokenizer: Any, config: Any) -> str:
 def _workload(
     network: Any,
     tokens: tuple[int, int],
+    frame_format: FrameFormat,
     settings: PlainSettings,
     compression: CompressionConfig,
     dtype: torch.dtype,
@@ -275,4 +318,6 @@ def _workload(
         tokens_per_frame=tokens[0],
         text_per_frame=tokens[1],
         window=settings.window,
+        frame_format=frame_format,
+        frames_per_step=FAMILIES[network.config.model_type].frames_per_step,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import transformers
 from transformers import (
     CONFIG_MAPPING,
     AutoConfig,
-    AutoModelForCausalLM,
     AutoModelForImageTextToText,
     PreTrainedModel,
 )
@@ -103,8 +103,10 @@ def find_language_model(network: Any) -> Any:
     return getattr(network.model, "language_model", None) or network.model.text_model
 
 
-def causal_decoder(network: Any) -> PreTrainedModel:
+def causal_decoder(network: Any, shell: Callable[[Any], PreTrainedModel]) -> PreTrainedModel:
     """The stock causal language model that shares ``network``'s language model and head.
+
+    ``shell``: as of :class:`~videox2l.models.plain.families.Family`.
 
     :raises ModelError: its attention or positions are of a kind whose KVs cannot be moved.
     """
@@ -116,7 +118,7 @@ def causal_decoder(network: Any) -> PreTrainedModel:
     if "sliding_attention" in (getattr(config, "layer_types", None) or ()):
         raise ModelError("a language model with sliding-window attention is not supported")
     with torch.device("meta"):
-        decoder = AutoModelForCausalLM.from_config(config)
+        decoder: Any = shell(config)
     decoder.model, decoder.lm_head, decoder.config = language_model, network.lm_head, config
     stock: PreTrainedModel = decoder.eval().requires_grad_(False)
     return stock

@@ -7,6 +7,7 @@ to the size that a model wants, is to normalise pixels.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from videox2l.errors import CheckpointError
+from videox2l.errors import CheckpointError, ConfigError
 from videox2l.video.frames import FrameFormat
 
 # Where releases of transformers have put a video processor's settings, newest first; images' stand in for them.
@@ -23,6 +24,11 @@ _FILES = (
     ("video_preprocessor_config.json", None),
     ("preprocessor_config.json", None),
 )
+
+
+DEFAULT_UNITS = (16, 9)
+"""Width and height of frames in visual tokens, for models that take any size: 16 : 9, as most videos are. 144 tokens a
+frame are within what Qwen's own processors give one (128 to 768)."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,16 @@ class FrameProcessing:
         return scaled.permute(0, 3, 1, 2)
 
 
-def load_processing(folder: Path) -> FrameProcessing:
-    """How the checkpoint in ``folder`` wants its frames.
+def load_processing(folder: Path, size: str = "") -> FrameProcessing:
+    """How the checkpoint in ``folder`` wants its frames; ``size`` is the setting of that name.
 
     :raises CheckpointError: it does not say.
+    :raises ConfigError: it does not take frames of that size.
     """
     raw = _settings(folder)
     try:
         return FrameProcessing(
-            _frame_format(raw),
+            _frame_format(raw, size),
             float(raw.get("rescale_factor", 1 / 255)),
             tuple(map(float, raw["image_mean"])),
             tuple(map(float, raw["image_std"])),
@@ -103,7 +110,11 @@ def _settings(folder: Path) -> dict[str, Any]:
     raise CheckpointError(f"no processor in {folder}: it needs one of {names}, as the published model has")
 
 
-def _frame_format(raw: dict[str, Any]) -> FrameFormat:
+def _frame_format(raw: dict[str, Any], chosen: str) -> FrameFormat:
+    if "merge_size" in raw:
+        return _free_format(int(raw["patch_size"]) * int(raw["merge_size"]), chosen)
+    if chosen:
+        raise ConfigError("size is for models that take frames of any size (Qwen-VL); this one has a size of its own")
     size, crop = raw["size"], raw.get("crop_size")
     if "max_image_size" in raw:  # SmolVLM's frames are squeezed into a square
         side = int(raw["max_image_size"]["longest_edge"])
@@ -113,3 +124,14 @@ def _frame_format(raw: dict[str, Any]) -> FrameFormat:
     if "shortest_edge" in size:  # both sides, as frames of one size are wanted
         return FrameFormat(int(size["shortest_edge"]), int(size["shortest_edge"]), "crop")
     return FrameFormat(int(size["height"]), int(size["width"]), "stretch")
+
+
+def _free_format(unit: int, chosen: str) -> FrameFormat:
+    """``unit``: pixels of a visual token's side."""
+    if not chosen:
+        return FrameFormat(unit * DEFAULT_UNITS[1], unit * DEFAULT_UNITS[0], "stretch")
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", chosen)
+    width, height = map(int, found.groups()) if found else (0, 0)
+    if not width or not height or width % unit or height % unit:
+        raise ConfigError(f"size must be WIDTHxHEIGHT in multiples of {unit} pixels for this model, got {chosen!r}")
+    return FrameFormat(height, width, "stretch")

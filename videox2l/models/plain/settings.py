@@ -22,7 +22,9 @@ class PlainSettings:
     ``compressor``: one of :data:`~videox2l.models.plain.compressors.COMPRESSORS`, or ``kvpress:PRESS``. ``share``: who
     keeps the same tokens (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of
     the running one it sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off
-    can be resumed. ``weights``: ``stored``, or the language model's rounded to ``int8`` as they are loaded.
+    can be resumed. ``size``: ``WIDTHxHEIGHT`` of frames in pixels, for models that take any size; by default
+    :data:`~videox2l.models.plain.processing.DEFAULT_UNITS`.
+    ``weights``: ``stored``, or the language model's rounded to ``int8`` as they are loaded.
 
     The others change KVs by rounding only. ``device_map``: as transformers takes it (``auto``, …), or the path of a
     JSON file of modules and devices. ``compile``: the decoder's layers run through ``torch.compile``.
@@ -31,6 +33,7 @@ class PlainSettings:
     compressor: str = "average"
     share: Share = "head"
     window: int = 0
+    size: str = ""
     weights: Weights = "stored"
     device_map: str = ""
     compile: bool = False
@@ -51,6 +54,8 @@ class PlainSettings:
     def document(self) -> dict[str, Any]:
         """What KVs depend on beyond rounding, as plain JSON types, with the version of a package that scores."""
         document: dict[str, Any] = {"compressor": self.compressor, "share": self.share, "window": self.window}
+        if self.size:
+            document["size"] = self.size
         if self.weights != "stored":
             document["weights"] = self.weights
         if self.compressor.startswith(kvpress.PREFIX):

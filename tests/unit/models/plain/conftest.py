@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plain_checkpoints import FAMILIES, write_plain_checkpoint
+from tests.plain_checkpoints import FAMILIES, SETTINGS, write_plain_checkpoint
 from videox2l.models import load_model
 from videox2l.models.plain.model import PlainModel
 
@@ -19,7 +19,7 @@ def plain_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
 
 @pytest.fixture(scope="session", params=FAMILIES)
 def family_model(request: pytest.FixtureRequest, plain_checkpoints: dict[str, Path]) -> PlainModel:
-    return plain(plain_checkpoints[request.param])
+    return plain(plain_checkpoints[request.param], SETTINGS.get(request.param, ""))
 
 
 @pytest.fixture(scope="session")

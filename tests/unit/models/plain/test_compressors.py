@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import get_args
 
 import pytest
@@ -136,3 +137,17 @@ def test_settings_of_a_name() -> None:
 def test_impossible_settings(settings: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_settings(f"folder?{settings}")
+
+
+@pytest.mark.parametrize("name", ["average", "key_norm"])
+def test_what_is_kept_goes_to_its_own_position(chunk: DenseChunk, name: str) -> None:
+    """With three positions a token: a mean to the mean position, any other to that of the token it is."""
+    positions_3T = torch.stack([torch.arange(TOKENS) // 3, torch.arange(TOKENS) % 3, 7 + torch.arange(TOKENS)])
+    kept = COMPRESSORS[name](dataclasses.replace(chunk, positions_3T=positions_3T), 6, "head")
+    if name == "average":
+        expected = positions_3T.float().unflatten(1, (6, 2)).mean(-1)[:, None, None].expand(3, LAYERS, HEADS, 6)
+        assert kept.positions_3LHK is not None
+        assert torch.equal(kept.positions_3LHK, expected)
+    else:
+        assert kept.positions_3LHK is None
+        assert torch.equal(kept.places_LHK, places(kept, chunk))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPImageProcessorPil
 
-from tests.interleaved_checkpoints import expanded_ids
+from tests.plain_checkpoints import SETTINGS
 from tests.unit.models.plain.conftest import plain
+from tests.unit.models.plain.reference import FPS, timeline, whole_video
 from videox2l.answering.decode import generate
 from videox2l.config import CompressionConfig, GenerationConfig
 from videox2l.kv import KV, LEVELS, ChunkKV, mix, reload
-from videox2l.models import Timeline
 from videox2l.models.cache import to_cache
 from videox2l.models.plain.model import PlainModel
 
-DENSE = CompressionConfig(low_ratio=1, high_ratio=1, frames_per_chunk=3)
+DENSE = CompressionConfig(low_ratio=1, high_ratio=1, frames_per_chunk=4)
 QUESTION = "What is in the scene?"
 
 
@@ -26,13 +26,8 @@ def frames(count: int, seed: int = 0) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
 
 
-def timeline(frames: int) -> Timeline:
-    """A frame in 16 seconds, so that even ten take minutes."""
-    return Timeline.steady(frames, fps=1 / 16)
-
-
 def prefilled(model: PlainModel, frames_FHWC: torch.Tensor, compression: CompressionConfig) -> tuple[KV, list[ChunkKV]]:
-    prefill = model.start_prefill(compression, timeline=timeline(len(frames_FHWC)))
+    prefill = model.start_prefill(compression, timeline=timeline(model, len(frames_FHWC)))
     chunks = frames_FHWC.split(compression.frames_per_chunk)
     kvs = [
         prefill.append(model.encode_frames(chunk_FHWC), last=number == len(chunks) - 1)
@@ -41,25 +36,31 @@ def prefilled(model: PlainModel, frames_FHWC: torch.Tensor, compression: Compres
     return prefill.prompt, kvs
 
 
-def whole_video(model: PlainModel, frames_FHWC: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What transformers' own processor would make of the video and the question."""
-    processing = model.processing
-    pixels = CLIPImageProcessorPil(
-        do_resize=False, do_center_crop=False, image_mean=processing.mean, image_std=processing.std
-    )(list(frames_FHWC.numpy()), return_tensors="pt")["pixel_values"]
-    if model.frame_text is not None:
-        ids = expanded_ids(model, QUESTION, timeline(len(frames_FHWC)))
-        shaped = pixels[None] if model.network.config.model_type == "smolvlm" else pixels
-        return {"input_ids": torch.tensor([ids]), "pixel_values": shaped}
-    places = len(frames_FHWC) * model.tokens_per_frame + len(model.rows_behind)
-    video = [model.network.config.video_token_id] * places
-    ids = [*model.prompt_ids(None), *video, *model.question_ids(QUESTION)]
-    return {"input_ids": torch.tensor([ids]), "pixel_values_videos": pixels[None]}
-
-
 def test_answers_are_those_of_transformers(family_model: PlainModel) -> None:
-    model, clip_FHWC = family_model, frames(10)
-    inputs = whole_video(model, clip_FHWC)
+    model, clip_FHWC = family_model, frames(7)
+    inputs = whole_video(model, clip_FHWC, QUESTION)
+    check_against_generate(model, clip_FHWC, inputs)
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])
+def test_a_long_video_ends_before_the_question(plain_checkpoints: dict[str, Path], family: str) -> None:
+    """By the papers' definition, which transformers leaves where a video is longer than its picture is wide."""
+    model, clip_FHWC = plain(plain_checkpoints[family], SETTINGS[family]), frames(30)
+    inputs = whole_video(model, clip_FHWC, QUESTION)
+    in_front, question = len(model.prompt_ids(None)), len(model.question_ids(QUESTION))
+    positions = [[place] * 3 for place in range(in_front)]
+    for pair in range(15):
+        time = pair if family == "qwen2_vl" else int(2 * pair * 2 / FPS)
+        positions += [[in_front + time, in_front + row, in_front + column] for row in range(4) for column in range(4)]
+    behind = max(map(max, positions)) + 1
+    positions += [[behind + place] * 3 for place in range(question)]
+    count = len(positions)
+    text_1T = torch.arange(count)[None]
+    inputs["position_ids"] = torch.cat([text_1T, torch.tensor(positions).T])[:, None]
+    check_against_generate(model, clip_FHWC, inputs)
+
+
+def check_against_generate(model: PlainModel, clip_FHWC: torch.Tensor, inputs: dict[str, torch.Tensor]) -> None:
     with torch.inference_mode():
         theirs = model.network.generate(
             **inputs, max_new_tokens=24, do_sample=False, return_dict_in_generate=True, output_logits=True
@@ -77,9 +78,9 @@ def test_answers_are_those_of_transformers(family_model: PlainModel) -> None:
         torch.testing.assert_close(ours_TV, torch.cat(theirs.logits), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("frames_per_chunk", [1, 4])
+@pytest.mark.parametrize("frames_per_chunk", [2, 4])
 def test_chunks_make_no_difference(family_model: PlainModel, frames_per_chunk: int) -> None:
-    whole_prompt, [whole] = prefilled(family_model, frames(9), CompressionConfig(1, 1, frames_per_chunk=9))
+    whole_prompt, [whole] = prefilled(family_model, frames(9), CompressionConfig(1, 1, frames_per_chunk=10))
     prompt, parts = prefilled(family_model, frames(9), CompressionConfig(1, 1, frames_per_chunk=frames_per_chunk))
     assert torch.equal(prompt.keys_LHTD, whole_prompt.keys_LHTD)
     for name in ("keys_LHTD", "values_LHTD"):
@@ -90,7 +91,7 @@ def test_chunks_make_no_difference(family_model: PlainModel, frames_per_chunk: i
 def test_reloading_everything_is_the_low_level(plain_model: PlainModel) -> None:
     compression = CompressionConfig(low_ratio=1, high_ratio=4, frames_per_chunk=3)
     _, kvs = prefilled(plain_model, frames(12), compression)
-    _, dense = prefilled(plain_model, frames(12), DENSE)
+    _, dense = prefilled(plain_model, frames(12), replace(DENSE, frames_per_chunk=3))
     parts = reload([chunk["high"] for chunk in kvs], {number: chunk["low"] for number, chunk in enumerate(kvs)})
     for part, chunk in zip(parts, dense, strict=True):
         assert torch.equal(part.keys_LHTD, chunk["low"].keys_LHTD)
@@ -103,6 +104,6 @@ def test_a_wide_window_is_dense(plain_model: PlainModel, plain_checkpoints: dict
     compression = CompressionConfig(low_ratio=2, high_ratio=6, frames_per_chunk=3, edge_ratio=1)
     _, kvs = prefilled(windowed, frames(12), compression)
     _, narrow = prefilled(plain_model, frames(12), compression)
-    _, dense = prefilled(plain_model, frames(12), DENSE)
+    _, dense = prefilled(plain_model, frames(12), replace(DENSE, frames_per_chunk=3))
     torch.testing.assert_close(kvs[-1]["low"].keys_LHTD, dense[-1]["low"].keys_LHTD, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(narrow[-1]["low"].keys_LHTD, dense[-1]["low"].keys_LHTD, atol=1e-3)

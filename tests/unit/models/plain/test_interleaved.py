@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.unit.models.plain.conftest import plain
-from tests.unit.models.plain.test_exact import DENSE, frames, prefilled, timeline
+from tests.unit.models.plain.reference import timeline
+from tests.unit.models.plain.test_exact import DENSE, frames, prefilled
 from tests.unit.video.clips import regular, write_numbered_clip
 from videox2l import Archive, CompressionConfig
 from videox2l.answering.decode import generate
@@ -43,7 +44,7 @@ def smolvlm(plain_checkpoints: dict[str, Path]) -> PlainModel:
 
 def between(model: PlainModel, number: int, frames: int) -> list[int]:
     assert model.frame_text is not None
-    return model.chat.frame_ids(model.frame_text.between(number, timeline(frames)))
+    return model.chat.frame_ids(model.frame_text.between(number, timeline(model, frames)))
 
 
 @pytest.mark.parametrize("compressor", ["average", "key_norm"])
@@ -104,7 +105,7 @@ def test_means_stand_in_the_middle_of_what_they_are_of() -> None:
 def test_resumed_bit_for_bit(interleaved: PlainModel) -> None:
     model, clip_FHWC = interleaved, frames(14)
     prompt, kvs = prefilled(model, clip_FHWC, COMPRESSION)
-    resumed = model.start_prefill(COMPRESSION, PrefillState(prompt, kvs[:2]), timeline(14))
+    resumed = model.start_prefill(COMPRESSION, PrefillState(prompt, kvs[:2]), timeline(model, 14))
     for number in (2, 3):
         again = resumed.append(model.encode_frames(clip_FHWC[4 * number : 4 * number + 4]), last=number == 3)
         for level in LEVELS:
@@ -116,7 +117,7 @@ def test_the_yardstick_sees_all_text(interleaved: PlainModel) -> None:
     model, clip_FHWC = interleaved, frames(10)
     prompt, kvs = prefilled(model, clip_FHWC, DENSE)
     seen = [model.encode_frames(part) for part in clip_FHWC.split(4)]
-    memory = FullKV(model, prompt, seen, timeline(10))
+    memory = FullKV(model, prompt, seen, timeline(model, 10))
     assert memory.tokens == prompt.tokens + sum(chunk["low"].tokens for chunk in kvs)
     mixed = mix(prompt, [chunk["low"] for chunk in kvs], lambda count, dtype: model.rope_tables(0, count, dtype))
     picks = generate(model.decoder, model.question_ids("What?"), to_cache(mixed), GenerationConfig(12), model.stop_ids)

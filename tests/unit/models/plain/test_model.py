@@ -16,7 +16,8 @@ import torch
 from transformers import AutoTokenizer
 
 from tests.unit.models.plain.conftest import plain
-from tests.unit.models.plain.test_exact import frames, prefilled, timeline
+from tests.unit.models.plain.reference import timeline
+from tests.unit.models.plain.test_exact import frames, prefilled
 from tests.unit.video.clips import regular, write_numbered_clip
 from videox2l import Archive, CompressionConfig, GenerationConfig, ResidentVideo, SelectionConfig, ask, ingest_video
 from videox2l.answering import Answer, AnswerEngine, Turn
@@ -36,12 +37,17 @@ def test_ingest_and_ask(family_model: PlainModel, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     write_numbered_clip(clip, pts=regular(25))
     archive = Archive.open(tmp_path / "archive", create=True)
-    identity, manifest = ingest_video(model, archive, clip, sampling=SamplingConfig(fps=10), compression=COMPRESSION)
+    compression = dataclasses.replace(COMPRESSION, frames_per_chunk=6)
+    identity, manifest = ingest_video(model, archive, clip, sampling=SamplingConfig(fps=10), compression=compression)
     assert manifest is not None
     video = ResidentVideo(model, archive.open_index(identity.video_id))
     history = [Turn("What is first?", "A square.")]
     with AnswerEngine(model) as engine:
         for select, turns in (("attention", []), ("keys", history), ("all", []), ("none", history)):
+            if select == "keys" and model.geometry.keys_in_place:
+                with pytest.raises(ConfigError, match="use attention"):
+                    ask(model, video, "What?", SelectionConfig(select=select), SHORT)
+                continue
             selection = SelectionConfig(select=select, top_k=1)
             *_, shared = engine.stream(video, "What <|im_end|> happens?", selection, SHORT, history=turns)
             alone = ask(model, video, "What <|im_end|> happens?", selection, SHORT, history=turns)
@@ -115,7 +121,7 @@ def test_control_tokens_in_a_question_are_text(plain_model: PlainModel) -> None:
 def test_memory_grows_by_what_is_kept(family_model: PlainModel, ratio: int) -> None:
     """Of all tensors that live behind a chunk, whatever a video's chunks are of before they are compressed."""
     compression = CompressionConfig(low_ratio=ratio, high_ratio=8, frames_per_chunk=8, edge_ratio="level")
-    prefill = family_model.start_prefill(compression, timeline=timeline(40))
+    prefill = family_model.start_prefill(compression, timeline=timeline(family_model, 40))
     live, kept = [], []
     for chunk_FHWC in frames(40).split(8):
         kvs = prefill.append(family_model.encode_frames(chunk_FHWC), last=False)
@@ -136,10 +142,10 @@ def _live_bytes() -> int:
 
 
 def test_workload_without_weights(family_model: PlainModel) -> None:
-    folder = family_model.name
-    unloaded = prefill_workload(folder, COMPRESSION, torch.float32, 7)
-    loaded = family_model.workload(COMPRESSION, 7)
-    windowed = prefill_workload(folder + "?window=3", COMPRESSION, torch.float32, 7)
+    name, compression = family_model.name, dataclasses.replace(COMPRESSION, frames_per_chunk=6)
+    unloaded = prefill_workload(name, compression, torch.float32, 7)
+    loaded = family_model.workload(compression, 7)
+    windowed = prefill_workload(f"{name}{'&' if '?' in name else '?'}window=3", compression, torch.float32, 7)
     assert windowed.prefill_bytes(mask=True)[0] > unloaded.prefill_bytes(mask=True)[0]
     assert unloaded.weight_bytes() == loaded.weight_bytes()
     assert unloaded.prefill_bytes(mask=True) == loaded.prefill_bytes(mask=True)

@@ -11,14 +11,15 @@ import pytest
 import torch
 
 from tests.unit.models.plain.conftest import plain
-from tests.unit.models.plain.test_exact import DENSE, frames, prefilled, timeline
+from tests.unit.models.plain.reference import timeline
+from tests.unit.models.plain.test_exact import DENSE, frames, prefilled
 from videox2l import CompressionConfig
 from videox2l.errors import ConfigError, ModelError
 from videox2l.kv import KV
 from videox2l.models import load_model
 from videox2l.models.plain.model import PlainModel
 
-COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=3)
+COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=2)
 
 
 def low(model: PlainModel) -> KV:
@@ -131,7 +132,7 @@ def test_nothing_to_compile_with(plain_checkpoints: dict[str, Path], monkeypatch
 def test_bfloat16(family_model: PlainModel) -> None:
     model = load_model(family_model.name, device="cpu", dtype="bfloat16")
     assert isinstance(model, PlainModel)
-    prompt = model.start_prefill(DENSE, timeline=timeline(6)).prompt
+    prompt = model.start_prefill(DENSE, timeline=timeline(model, 6)).prompt
     found = low(model)
     assert prompt.keys_LHTD.dtype == found.values_LHTD.dtype == torch.bfloat16
     assert 1e-4 < apart(found, low(family_model)) < 0.1

@@ -19,23 +19,27 @@ class DenseChunk:
     """All that one pass over a chunk leaves behind, before RoPE.
 
     ``queries_LQTD`` are the chunk's own, ``proxy_LQPD`` those of the P tokens of the chat template in front of the
-    video. ``tokens_per_frame`` divides T.
+    video. ``tokens_per_frame`` divides T; where a model takes a few frames as one step in time, they are one here.
+    ``positions_3T``: time, row and column of each token, for models that have three positions a token.
     """
 
     kv: KV
     queries_LQTD: torch.Tensor
     proxy_LQPD: torch.Tensor
     tokens_per_frame: int
+    positions_3T: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Kept(KV):
     """What a compressor keeps, in time order. ``places_LHK``: the chunk's token that each stands for, 0 … T - 1.
 
-    Text that stands between frames goes back to its place by them.
+    Text that stands between frames goes back to its place by them. With three positions a token, what is kept has those
+    of the token that it stands for, or ``positions_3LHK``, which need not be whole.
     """
 
     places_LHK: torch.Tensor
+    positions_3LHK: torch.Tensor | None = None
 
 
 class Compressor(Protocol):
