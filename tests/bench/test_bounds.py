@@ -43,8 +43,9 @@ def measured() -> Report:
 
 def test_every_part_has_its_rows(measured: Report) -> None:
     found = {part: sum(row.part == part for row in measured.rows) for part in {row.part for row in measured.rows}}
-    # Two lengths; of each 3 ways to mix or ask, 2 bounds of decoding, 4 scorers. The store: written, and both levels.
-    assert found == {"prefill": 2, "mix": 5, "first token": 6, "decode": 4, "store": 3, "selection": 8}
+    # Two lengths; of each 2 ways to prefill, 3 to mix or ask, 2 bounds of decoding, 4 scorers.
+    # The store: written, and both levels.
+    assert found == {"prefill": 4, "mix": 5, "first token": 6, "decode": 4, "store": 3, "selection": 8}
     assert all(row.seconds > 0 and row.bound_s > 0 and row.ratio > 0 for row in measured.rows)
     assert len({(row.part, row.case) for row in measured.rows}) == len(measured.rows)
 
@@ -91,7 +92,7 @@ def test_the_stock_model_sees_as_many_tokens() -> None:
 
 def test_without_attention_a_chunk_takes_as_long_as_another() -> None:
     def times(fixed: float, index: int) -> ChunkTimes:
-        return ChunkTimes(fixed + index, 2.0, float(index))
+        return ChunkTimes(fixed + index, 1.0, 2.0, float(index))
 
     assert without_attention([times(3, index) for index in range(12)]) == pytest.approx(1)
     assert without_attention([times(3 + index, index) for index in range(12)]) > 2

@@ -23,8 +23,8 @@ class PlainSettings:
     keeps the same tokens (``head``: each KV head its own, ``layer``, ``all``). ``window``: how many chunks in front of
     the running one it sees dense; older ones it sees at the low level. With 0, the default, an ingest that was cut off
     can be resumed. ``size``: ``WIDTHxHEIGHT`` of frames in pixels, for models that take any size; by default
-    :data:`~videox2l.models.plain.processing.DEFAULT_UNITS`. ``weights``: ``stored``, or the language model's rounded to
-    ``int8`` as they are loaded.
+    :data:`~videox2l.models.plain.processing.DEFAULT_UNITS`.
+    ``weights``: ``stored``, or the language model's rounded to ``int8`` as they are loaded.
 
     The others change KVs by rounding only. ``device_map``: as transformers takes it (``auto``, …), or the path of a
     JSON file of modules and devices. ``compile``: the decoder's layers run through ``torch.compile``.
