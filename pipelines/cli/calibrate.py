@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tempfile
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 # Rows shown unless all are asked for.
 _SHOWN = 12
+
+
+_SCORERS = ("attention", "keys", "attention+keys")
 
 
 def calibrate(
@@ -57,7 +61,13 @@ def calibrate(
         str, typer.Option(help="Low and high ratios, as in `2:16,4:32`. Default: the model's own, and doubled.")
     ] = "",
     codecs: Annotated[str, typer.Option(help="Codecs of both levels.")] = "raw,squeeze,int8,int4",
-    scorers: Annotated[str, typer.Option(help="Scorers, as of `ask --select`.")] = "attention,keys,attention+keys",
+    scorers: Annotated[
+        str,
+        typer.Option(
+            help="Scorers, as of `ask --select`. Default: `attention`, `keys` and both joined; `attention` alone for "
+            "models whose keys cannot be compared (Qwen-VL)."
+        ),
+    ] = "",
     top_k: Annotated[str, typer.Option(help="Numbers of chunks re-loaded.")] = "1,2,4",
     fps: options.Fps = 1.0,
     frames: options.Frames = None,
@@ -106,12 +116,14 @@ def calibrate(
         options.compression(model, **settings) or default_compression(model),
         _pairs(ratios),
         codecs=_names(codecs),
-        scorers=_names(scorers),
+        scorers=_names(scorers) or _SCORERS,
         ks=tuple(_number(part, "--top-k") for part in _names(top_k)),
     )
     asked: Sequence[Question] = calibration.GENERIC if questions is None else calibration.read_questions(questions)
     opened = None if archive is None else Archive.open(archive, storage_options=storage_options)
     loaded = load_model(model, device=device, dtype=dtype)
+    if not scorers and loaded.geometry.keys_in_place:
+        grid = dataclasses.replace(grid, scorers=("attention",))
     sampling = SamplingConfig(fps, frames, max_frames)
     chunk_frames = grid.compressions[0].frames_per_chunk
     with tempfile.TemporaryDirectory(prefix="videox2l-calibrate-") as folder:
