@@ -77,7 +77,7 @@ def test_low_kvs_that_are_lost_make_it_look_at_the_archive_again(
         path.write_bytes(data)
     whole = ask(video_id, "2")
     assert not whole.degraded
-    assert whole.receipt.bytes_read["high"] == sum(high) - high[2]
+    assert whole.receipt.bytes_read["high"] == high[1]  # the others lie in the memory with chunk 1 in detail
 
 
 def test_a_level_that_was_removed_is_no_reason_to_load_the_rest_again(

@@ -7,6 +7,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
 from videox2l.config import CompressionConfig, SamplingConfig
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, LEVELS, ChunkKV, Level
@@ -137,12 +139,13 @@ class JoiningWriter:
         kvs: ChunkKV,
         frames_checksum: str = "",
         thumbnail: bytes | None = None,
+        vectors: np.ndarray | None = None,
     ) -> None:
         joined = {level: join_over_ranks(self._ranks, kvs[level]) for level in LEVELS}
 
         def store() -> int:
             whole = {level: _present(kv) for level, kv in joined.items()}
-            self._leader.append(chunk_index, start_s, end_s, frames, whole, frames_checksum, thumbnail)
+            self._leader.append(chunk_index, start_s, end_s, frames, whole, frames_checksum, thumbnail, vectors)
             return self._leader.chunks
 
         self.chunks = self._ranks.lead(store)
