@@ -62,7 +62,7 @@ def test_uncompressed_answers_are_those_of_the_tiny_model_without_vsts(tiny: Vid
     clip = ComposedClip(SyntheticClip((scene,) * 3), tuple(Take(scene, visual_WN) for visual_WN in visual_CWN))
     prompt, dense, _ = levels(stock, [clip], CompressionConfig(1, 1, SECONDS_PER_SCENE, "level"))
     memory = mix(prompt, dense[0], partial(stock.rope_tables, 0))
-    memories, start = full_attention_memory(tiny.network, torch.tensor(stock.chat.prefix_ids), visual_CWN[None])
+    memories, start = full_attention_memory(tiny.network, torch.tensor(stock.prompt_ids(None)), visual_CWN[None])
     assert memory.tokens == start + 1
     ids = torch.tensor([[QuestionEncoder(tiny.tokenizer).question(QUESTION)]])
     expected = answer_logits(tiny.network, memories, start, ids, torch.ones_like(ids, dtype=torch.bool))
