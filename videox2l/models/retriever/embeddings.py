@@ -32,8 +32,9 @@ class EmbeddingRetriever:
 
     @torch.inference_mode()
     def of_question(self, question: str) -> np.ndarray:
-        ids = self._model.tokenizer(question, add_special_tokens=False)["input_ids"]
+        ids = self._model.tokenizer(question, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         weight = self._model.decoder.get_input_embeddings().weight
-        rows_TN = weight[torch.tensor(ids, device=weight.device)].float()
-        found: np.ndarray = F.normalize(rows_TN.mean(0), dim=-1).cpu().numpy()
+        ids_1T = torch.tensor([ids], device=weight.device)
+        mean_N: np.ndarray = F.embedding_bag(ids_1T, weight, mode="mean")[0].float().cpu().numpy()
+        found: np.ndarray = mean_N / max(float(np.linalg.norm(mean_N)), 1e-12)
         return found
