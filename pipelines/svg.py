@@ -79,7 +79,7 @@ def text(x: float, y: float, words: str, kind: str = "", anchor: str = "start") 
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
 
 
-def document(width: float, height: float, title: str, parts: Sequence[str]) -> str:
+def document(width: float, height: float, title: str, parts: Sequence[str], style: str = _STYLE) -> str:
     """A whole file; ``title`` is what a screen reader says of it."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
-    return "\n".join([f'{head} role="img" aria-label="{escape(title)}">', _STYLE, *parts, "</svg>", ""])
+    return "\n".join([f'{head} role="img" aria-label="{escape(title)}">', style, *parts, "</svg>", ""])

@@ -1,7 +1,6 @@
 """Batch: a table of questions about the videos of an archive, answered on Ray. :func:`batch` is the way in.
 
-* ``questions.py`` reads the table, ``plan.py`` groups it by video, ``stage.py`` answers a video's questions together,
-  and ``worker.py`` tells the job where it cannot go on.
+* ``questions.py`` reads the table, ``plan.py`` groups it by video, ``stage.py`` answers a video's questions together.
 * ``parts.py`` keeps answers while the job runs, ``answers.py`` is their columns, ``output.py`` the finished file.
 """
 

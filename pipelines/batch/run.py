@@ -34,10 +34,9 @@ from pipelines.batch.parts import Parts, newest, parts_folder, succeeded
 from pipelines.batch.plan import Unit, digest, make_plan
 from pipelines.batch.questions import read_table
 from pipelines.batch.settings import BatchSettings
-from pipelines.batch.stage import Job
+from pipelines.batch.stage import AnswerStage, Job
 from pipelines.batch.summary import BatchSummary
 from pipelines.batch.tracker import Tracker
-from pipelines.batch.worker import AnswerStageWorker
 from pipelines.ingest.cluster import quiet_ray_data, ray_cluster
 from pipelines.ingest.tracker import running_tracker
 from videox2l.errors import ConfigError, VideoX2LError
@@ -162,7 +161,7 @@ def _ask_all(
     gpus = float(job.device.startswith("cuda")) if gpus is None else gpus
     with running_tracker(Tracker) as tracker:
         dataset = ray.data.from_items([{"unit": unit.to_json()} for unit in units], override_num_blocks=len(units)).map(
-            AnswerStageWorker,
+            AnswerStage,
             fn_constructor_kwargs={"job": job, "tracker": tracker},
             compute=_actor_pool(settings, len(units), asked),
             num_cpus=settings.cpus_per_actor,

@@ -92,10 +92,17 @@ class AnswerStage:
         tracker.ready.remote()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Answer what is not stored of ``unit``."""
+        """Answer what is not stored of ``unit``.
+
+        Errors of questions are rows. What is left, as answers that cannot be stored, ends the job in its own words: Ray
+        Data would hand it on as an error of its own.
+        """
         unit = Unit.from_json(item["unit"])
-        if not self._stopping.is_set():
-            self._answer_all(unit)
+        try:
+            if not self._stopping.is_set():
+                self._answer_all(unit)
+        except VideoX2LError as error:
+            ray.get(self._tracker.give_up.remote(error))
         return {"result": unit.video_id}
 
     def _answer_all(self, unit: Unit) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
+
+from pipelines.svg import document, line, text
 
 _STYLE = """<style>
 svg { color-scheme: light dark; --text: #1c2330; --soft: #667085; --line: #dfe3ea; --mark: #2f6db5; --other: #b0722a; }
@@ -42,21 +43,21 @@ def scatter(points: Sequence[Point], title: str) -> str:
     def y(accuracy: float) -> float:
         return bottom - accuracy * (bottom - top)
 
-    parts = [_text(left, 16, title, "title")]
+    parts = [text(left, 16, title, "title")]
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        parts += [_line(left, y(tick), right, y(tick)), _text(left - 8, y(tick) + 4, f"{tick:.0%}", anchor="end")]
+        parts += [line(left, y(tick), right, y(tick)), text(left - 8, y(tick) + 4, f"{tick:.0%}", anchor="end")]
     for tick in (0.05, 0.1, 0.2, 0.5, 1):
-        parts.append(_text(x(tick), bottom + 18, f"{tick:.0%}", anchor="middle"))
-    parts.append(_text((left + right) / 2, height - 6, "share of low-only's bytes that is read", anchor="middle"))
+        parts.append(text(x(tick), bottom + 18, f"{tick:.0%}", anchor="middle"))
+    parts.append(text((left + right) / 2, height - 6, "share of low-only's bytes that is read", anchor="middle"))
     ordered = sorted(points, key=lambda point: -point.y)
     for label_y, point in zip(_apart([y(point.y) for point in ordered], bottom), ordered, strict=True):
         parts.append(f'<path class="line" d="M{x(point.x):.1f} {y(point.y):.1f}L{right + 26} {label_y:.1f}"/>')
         strong = "strong" if point.kind == "mark" else ""
-        parts.append(_text(right + 32, label_y + 4, f"{point.label}  {point.y:.0%}", strong))
+        parts.append(text(right + 32, label_y + 4, f"{point.label}  {point.y:.0%}", strong))
     parts += [
         f'<circle class="{p.kind}" cx="{x(p.x):.1f}" cy="{y(p.y):.1f}" r="5"/>' for p in sorted(ordered, key=_layer)
     ]
-    return _svg(width, height, title, parts)
+    return document(width, height, title, parts, _STYLE)
 
 
 def heat_map(
@@ -66,11 +67,11 @@ def heat_map(
     left = max(112, 14 + 7 * max(map(len, rows), default=0))
     top, cell_width, cell_height = 44, 60, 28
     width, height = left + cell_width * len(columns) + 8, top + cell_height * len(rows) + 30
-    parts = [_text(8, 16, title, "title")]
-    parts += [_text(left + (n + 0.5) * cell_width, top - 8, name, anchor="middle") for n, name in enumerate(columns)]
+    parts = [text(8, 16, title, "title")]
+    parts += [text(left + (n + 0.5) * cell_width, top - 8, name, anchor="middle") for n, name in enumerate(columns)]
     for number, (name, of_row) in enumerate(zip(rows, values, strict=True)):
         y = top + number * cell_height
-        parts.append(_text(left - 10, y + 19, name, anchor="end"))
+        parts.append(text(left - 10, y + 19, name, anchor="end"))
         for place, value in enumerate(of_row):
             if value is None:
                 continue
@@ -79,25 +80,25 @@ def heat_map(
                 f'<rect class="mark" x="{x}" y="{y}" width="{cell_width - 2}" height="{cell_height - 2}" rx="3" '
                 f'opacity="{0.06 + 0.54 * value:.2f}"/>'
             )
-            parts.append(_text(x + cell_width / 2 - 1, y + 18, f"{value:.0%}", "strong", anchor="middle"))
-    parts.append(_text(8, height - 8, axes))
-    return _svg(max(width, 8 * len(axes)), height, title, parts)
+            parts.append(text(x + cell_width / 2 - 1, y + 18, f"{value:.0%}", "strong", anchor="middle"))
+    parts.append(text(8, height - 8, axes))
+    return document(max(width, 8 * len(axes)), height, title, parts, _STYLE)
 
 
 def stacked_bars(rows: Sequence[tuple[str, float, float]], title: str, unit: str) -> str:
     """``(label, part, whole)`` as bars, the part in full colour; numbers stand behind them."""
     left, top, row_height, span = 150, 34, 26, 400
     largest = max(whole for _, _, whole in rows) or 1.0
-    parts = [_text(8, 16, title, "title")]
+    parts = [text(8, 16, title, "title")]
     for number, (label, part, whole) in enumerate(rows):
         y, length = top + number * row_height, whole / largest * span
-        parts.append(_text(left - 10, y + 13, label, anchor="end"))
+        parts.append(text(left - 10, y + 13, label, anchor="end"))
         parts.append(f'<rect class="mark faint" x="{left}" y="{y}" width="{length:.1f}" height="16" rx="2"/>')
         part_length = part / largest * span
         parts.append(f'<rect class="mark" x="{left}" y="{y}" width="{part_length:.1f}" height="16" rx="2"/>')
-        text = f"{whole:.1f} {unit}, {part / whole:.0%} of it choosing" if whole else "–"
-        parts.append(_text(left + length + 8, y + 13, text, "strong"))
-    return _svg(left + span + 190, top + row_height * len(rows) + 8, title, parts)
+        words = f"{whole:.1f} {unit}, {part / whole:.0%} of it choosing" if whole else "–"
+        parts.append(text(left + length + 8, y + 13, words, "strong"))
+    return document(left + span + 190, top + row_height * len(rows) + 8, title, parts, _STYLE)
 
 
 def _layer(point: Point) -> int:
@@ -114,16 +115,3 @@ def _apart(wanted: Sequence[float], bottom: float) -> list[float]:
         limit = bottom if index == len(placed) - 1 else placed[index + 1] - _LABEL_HEIGHT
         placed[index] = min(placed[index], limit)
     return placed
-
-
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
-    return f'<line class="line" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
-
-
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
-    return "\n".join([f'{head} role="img" aria-label="{escape(title)}">', _STYLE, *parts, "</svg>", ""])

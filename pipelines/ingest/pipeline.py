@@ -53,6 +53,7 @@ from pipelines.ingest.tracker import running_tracker
 from videox2l.config import to_dict
 from videox2l.errors import ArchiveNotFoundError
 from videox2l.identity import source_url
+from videox2l.models.retriever import check_retriever
 from videox2l.prefill.append import known_recordings
 from videox2l.store import Archive
 from videox2l.store.storage import Storage
@@ -120,6 +121,8 @@ def ingest(
         running_tracker() as tracker,
         ExitStack() as stack,
     ):
+        if ours and settings.retriever is not None:  # elsewhere a machine that only drives the job may lack it
+            check_retriever(settings.retriever)
         choice = ModelChoice(settings.model, settings.device or _default_device(), settings.dtype)
         on_gpu = float(choice.device.startswith("cuda"))
         gpus = settings.gpus_per_actor if settings.gpus_per_actor is not None else on_gpu

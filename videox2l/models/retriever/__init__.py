@@ -4,6 +4,6 @@
 * ``retriever.py``: what they have in common, and how one is found by its name.
 """
 
-from videox2l.models.retriever.retriever import OWN, Retriever, load_retriever
+from videox2l.models.retriever.retriever import OWN, Retriever, check_retriever, load_retriever
 
-__all__ = ["OWN", "Retriever", "load_retriever"]
+__all__ = ["OWN", "Retriever", "check_retriever", "load_retriever"]

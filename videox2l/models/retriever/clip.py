@@ -30,11 +30,7 @@ class ClipRetriever:
     def __init__(self, folder: Path, name: str, device: torch.device) -> None:
         """:raises CheckpointError: ``folder`` is no sound checkpoint of a CLIP or SigLIP."""
         self._device = device
-        kind = _model_type(folder)
-        if kind not in _KINDS:
-            raise CheckpointError(
-                f"{name} is of model_type {kind!r} and no retriever: give a checkpoint of {' or '.join(_KINDS)}"
-            )
+        kind = check_kind(folder, name)
         if not list(folder.glob("*.safetensors")):
             raise CheckpointError(f"no *.safetensors in {folder}: weights in pickles (*.bin, *.pth) are not loaded")
         processor, self._padding = _KINDS[kind]
@@ -76,6 +72,19 @@ class ClipRetriever:
         if self._padding == "max_length":
             given.pop("attention_mask", None)  # SigLIP was trained to see its padding
         return _unit(self._network.get_text_features(**given))[0]
+
+
+def check_kind(folder: Path, name: str) -> str:
+    """The checkpoint's ``model_type``.
+
+    :raises CheckpointError: it is none of a CLIP or SigLIP.
+    """
+    kind = _model_type(folder)
+    if kind not in _KINDS:
+        raise CheckpointError(
+            f"{name} is of model_type {kind!r} and no retriever: give a checkpoint of {' or '.join(_KINDS)}"
+        )
+    return kind
 
 
 def _unit(found: Any) -> np.ndarray:

@@ -45,6 +45,14 @@ def load_retriever(name: str, model: KVCompressibleModel, *, download: bool = Tr
     return _load_clip(name, str(model.decoder.device), download)
 
 
+def check_retriever(name: str) -> None:
+    """Find out without loading weights whether there is such a retriever; errors as of :func:`load_retriever`."""
+    if name != OWN:
+        from videox2l.models.retriever.clip import check_kind
+
+        check_kind(find_checkpoint(name), name)
+
+
 # Loading takes seconds, and a service would do it with each question.
 @lru_cache(maxsize=2)
 def _load_clip(name: str, device: str, download: bool) -> Retriever:

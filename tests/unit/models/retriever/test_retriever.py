@@ -14,7 +14,7 @@ from transformers import AutoModel
 
 from tests.retriever_checkpoints import KINDS, write_retriever
 from videox2l.errors import CheckpointError, UnknownModelError
-from videox2l.models.retriever import OWN, load_retriever
+from videox2l.models.retriever import OWN, check_retriever, load_retriever
 from videox2l.models.retriever.clip import _KINDS
 from videox2l.models.video_xl.model import VideoXL
 
@@ -84,6 +84,16 @@ def test_what_is_no_retriever(tmp_path: Path, random_model: VideoXL) -> None:
         load_retriever(str(tmp_path), random_model)
     with pytest.raises(UnknownModelError):
         load_retriever("no-such-folder", random_model)
+
+
+def test_it_is_known_before_anything_is_loaded(tmp_path: Path, folders: dict[str, Path]) -> None:
+    for name in (OWN, str(folders["clip"]), str(folders["siglip"])):
+        check_retriever(name)
+    with pytest.raises(UnknownModelError):
+        check_retriever("no-such-folder")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(CheckpointError, match="no retriever"):
+        check_retriever(str(tmp_path))
 
 
 def test_missing_weights(tmp_path: Path, random_model: VideoXL) -> None:
