@@ -30,8 +30,8 @@ def dragging(source: str, chunks: Sequence[Chunk], fmt: FrameFormat) -> Iterator
 def harmed(source: str, chunks: Sequence[Chunk], fmt: FrameFormat) -> Iterator[DecodedChunk]:
     """Slow, too; chunk 4 of ``aborts.mp4`` ends the process in C code, that of ``hangs.mp4`` never comes.
 
-    Nothing comes of ``deadly.mp4``, which leaves time to kill the process that waits for its first frames: from when its
-    turn has come, however long before that they were asked for, to when it has waited too long twice.
+    Nothing comes of ``deadly.mp4``, which leaves time to kill the process that waits for its first frames: from when
+    its turn has come, however long before that they were asked for, to when it has waited too long twice.
     """
     if source.endswith("deadly.mp4"):
         time.sleep(3600)

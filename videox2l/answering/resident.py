@@ -13,7 +13,7 @@ import torch
 from videox2l.answering.costs import Costs
 from videox2l.errors import ArchiveError, ConfigError, CorruptDataError, FingerprintMismatchError
 from videox2l.identity import describe_difference
-from videox2l.kv import KV, Level
+from videox2l.kv import KV, Level, lay_side_by_side
 from videox2l.models import KVCompressibleModel
 from videox2l.selection import Retrieved
 from videox2l.store import IndexReader
@@ -78,6 +78,7 @@ class ResidentVideo:
             if absent:
                 before = self._reader.bytes_read["high"]
                 fetched = [kv.to(device=self._device) for kv in self._reader.high(absent)]
+                lay_side_by_side(fetched)
                 self._high.update(zip(absent, fetched, strict=True))
                 costs.book("high", "storage", self._reader.bytes_read["high"] - before)
             return [self._high[chunk] for chunk in chunks]

@@ -117,9 +117,35 @@ class Mixer:
 
     def _place(self, span: slice, parts: Sequence[KV]) -> None:
         keys_LHTD, values_LHTD = self._keys_LHTD[:, :, span], self._values_LHTD[:, :, span]
-        torch.cat([part.keys_LHTD for part in parts], dim=2, out=keys_LHTD)
-        torch.cat([part.values_LHTD for part in parts], dim=2, out=values_LHTD)
+        torch.cat(_joined([part.keys_LHTD for part in parts]), dim=2, out=keys_LHTD)
+        torch.cat(_joined([part.values_LHTD for part in parts]), dim=2, out=values_LHTD)
         rotate_in_place(keys_LHTD, (self._cos_TD[span], self._sin_TD[span]))
+
+
+def _joined(parts_LHTD: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Those that lie beside one another in memory as one view: one copy takes half as long as a hundred small ones."""
+    runs: list[list[torch.Tensor]] = []
+    for part_LHTD in parts_LHTD:
+        if runs and _adjacent(runs[-1][-1], part_LHTD):
+            runs[-1].append(part_LHTD)
+        else:
+            runs.append([part_LHTD])
+    return [run[0] if len(run) == 1 else _span(run) for run in runs]
+
+
+def _adjacent(left_LHTD: torch.Tensor, right_LHTD: torch.Tensor) -> bool:
+    """Whether ``right_LHTD`` begins where ``left_LHTD`` ends, in the same buffer."""
+    return (
+        right_LHTD.storage_offset() == left_LHTD.storage_offset() + left_LHTD.shape[2] * left_LHTD.stride(2)
+        and left_LHTD.stride() == right_LHTD.stride()
+        and left_LHTD.untyped_storage().data_ptr() == right_LHTD.untyped_storage().data_ptr()
+    )
+
+
+def _span(run_LHTD: Sequence[torch.Tensor]) -> torch.Tensor:
+    first = run_LHTD[0]
+    layers, heads, _, dim = first.shape
+    return first.as_strided((layers, heads, sum(part.shape[2] for part in run_LHTD), dim), first.stride())
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -8,7 +8,7 @@ from functools import partial
 from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import PROMPT_TOKENS, Subject
 from pipelines.bench.bounds.timing import in_turn
-from videox2l.kv import KV, MixedKV, mix, reload
+from videox2l.kv import KV, MixedKV, lay_side_by_side, mix, reload
 from videox2l.kv.rope import RopeTables, rotate_in_place
 
 TARGET = 1.5
@@ -22,6 +22,7 @@ def measure(subject: Subject, repeats: int) -> Iterator[Row]:
     prompt = subject.random_kv(PROMPT_TOKENS)
     for chunks in subject.size.lengths:
         high = [subject.random_kv(subject.high_tokens()) for _ in range(chunks)]
+        lay_side_by_side(high)  # as a resident video's are
         for detailed in sorted({0, min(subject.size.detailed, chunks), chunks // 2}):
             low = _low(subject, chunks, detailed)
             yield _measure(subject, prompt, high, low, repeats)

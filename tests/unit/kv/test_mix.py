@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from transformers import Qwen2Config
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding, apply_rotary_pos_emb
 
-from videox2l.kv import KV, Mixer, concatenate, mix, reload
+from videox2l.kv import KV, Mixer, concatenate, lay_side_by_side, mix, reload
 from videox2l.kv.rope import KeptTables, RopeTables, rotate, rotate_in_place
 
 ROTARY = Qwen2RotaryEmbedding(Qwen2Config(hidden_size=32, num_attention_heads=4, num_key_value_heads=2))
@@ -31,17 +32,46 @@ def test_rotation_is_transformers_own(dtype: torch.dtype) -> None:
     assert torch.equal(rotate(keys_LHTD, (cos_TD, sin_TD)), expected)
 
 
+def apart(kvs: list[KV]) -> None:
+    """Each in buffers of its own, as they are when they are read."""
+
+
+def out_of_order(kvs: list[KV]) -> None:
+    """Side by side, but not in the order in which they are mixed: none may be taken for its neighbour."""
+    kvs.reverse()
+    lay_side_by_side(kvs)
+    kvs.reverse()
+
+
+@pytest.mark.parametrize("lie", [apart, lay_side_by_side, out_of_order])
 @pytest.mark.parametrize("selected", [(), (1,), (0, 3), (0, 1, 2, 3)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_mix_equals_concatenating_and_rotating(selected: tuple[int, ...], dtype: torch.dtype) -> None:
-    """The one-buffer path against the plain formula."""
+def test_mix_equals_concatenating_and_rotating(
+    selected: tuple[int, ...], dtype: torch.dtype, lie: Callable[[list[KV]], None]
+) -> None:
+    """The one-buffer path against the plain formula, wherever the parts lie in memory."""
     prompt = random_kv(3, 1, dtype)
-    high = [random_kv(tokens, 10 + tokens, dtype) for tokens in (4, 1, 0, 4)]
+    high = [random_kv(tokens, 10 + tokens, dtype) for tokens in (4, 1, 0, 4, 4)]
+    lie(high)
     low = {index: random_kv(5, 20 + index, dtype) for index in selected}
     mixed = mix(prompt, reload(high, low), tables)
     joined = concatenate([prompt, *(low.get(index, kv) for index, kv in enumerate(high))])
     assert torch.equal(mixed.keys_LHTD, rotate(joined.keys_LHTD, tables(joined.tokens, dtype)))
     assert torch.equal(mixed.values_LHTD, joined.values_LHTD)
+
+
+def test_laid_side_by_side_kvs_are_the_same_and_share_a_buffer() -> None:
+    kvs = [replace(random_kv(tokens, tokens), next_position=tokens) for tokens in (4, 1, 0, 2)]
+    laid = list(kvs)
+    lay_side_by_side(laid)
+    for found, expected in zip(laid, kvs, strict=True):
+        assert torch.equal(found.keys_LHTD, expected.keys_LHTD)
+        assert torch.equal(found.values_LHTD, expected.values_LHTD)
+        assert found.next_position == expected.next_position
+    assert len({kv.keys_LHTD.untyped_storage().data_ptr() for kv in laid}) == 1
+    nothing: list[KV] = []
+    lay_side_by_side(nothing)
+    assert nothing == []
 
 
 def test_chunk_slices_say_where_a_chunk_lies() -> None:
