@@ -138,7 +138,7 @@ def test_many_videos_and_a_cache_for_one(url: str, videos: list[str]) -> None:
             ("16 askers in process, beside a batch", 2.0, 6),
             ("16 askers over HTTP, beside one", 0.25, 6),
             ("16 askers over HTTP, beside a batch", 2.0, 6),
-            ("a question of one token over HTTP", 8.0, 7),
+            ("a question of one token over HTTP, videos 4", 8.0, 7),
         ],
         "larger": [("first token, named", 1.5, 5)],
     }

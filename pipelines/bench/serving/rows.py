@@ -20,7 +20,7 @@ def report(figures: ServingFigures) -> Report:
     overhead = row_of(
         figures.overhead,
         part="serve",
-        case="a question of one token over HTTP",
+        case=f"a question of one token over HTTP, videos {figures.zipf.videos}",
         chunks=figures.zipf_chunks,
         bound="the same in process",
         more={"ms added": 1000 * (figures.overhead.median() - figures.overhead.median(1))},
