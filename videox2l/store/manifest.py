@@ -181,7 +181,7 @@ class Manifest:
             },
             metadata=_metadata(get(document, "metadata", dict, where), where),
             aliases=_aliases(get(document, "aliases", list, where), where),
-            retriever=_retriever(document.get("retriever"), where),
+            retriever=parse_retriever(document.get("retriever"), where),
         )
         if manifest.index_fp != get(document, "index_fp", str, where):
             raise ArchiveFormatError(f"{where}: its settings do not give the index it names. Ingest the video again.")
@@ -214,7 +214,11 @@ def _aliases(documents_: list[Any], where: str) -> tuple[Alias, ...]:
     return found
 
 
-def _retriever(document: Any, where: str) -> RetrieverIdentity | None:
+def parse_retriever(document: Any, where: str) -> RetrieverIdentity | None:
+    """What ``document``, if it is not None, says of the retriever.
+
+    :raises ArchiveFormatError: it is none.
+    """
     if document is None:
         return None
     return RetrieverIdentity(
