@@ -217,7 +217,7 @@ def _saying_how_to_go_on() -> Iterator[None]:
         yield
     except (ModelError, FingerprintMismatchError) as error:
         raise RepairError(
-            f"its vectors cannot be made again: {error}. To rebuild it without them, give --no-vectors."
+            f"its vectors cannot be made again (--no-vectors rebuilds it without them): {error}"
         ) from error
 
 

@@ -189,6 +189,20 @@ class Manifest:
         return manifest
 
 
+def parse_retriever(document: Any, where: str) -> RetrieverIdentity | None:
+    """What ``document``, if it is not None, says of the retriever.
+
+    :raises ArchiveFormatError: it is none.
+    """
+    if document is None:
+        return None
+    return RetrieverIdentity(
+        name=documents.field(document, "name", str, where),
+        fingerprint=matching(document, "fingerprint", ID, where),
+        dimension=count(document, "dimension", where),
+    )
+
+
 def _video(document: Any, where: str) -> VideoIdentity:
     return VideoIdentity(
         video_id=matching(document, "video_id", ID, where),
@@ -212,20 +226,6 @@ def _aliases(documents_: list[Any], where: str) -> tuple[Alias, ...]:
     if sum(len(alias.name) + len(alias.source) for alias in found) > MAX_ALIASES_BYTES:
         raise ArchiveFormatError(f"{where}: it has more names than a writer gives a video. Ingest the video again.")
     return found
-
-
-def parse_retriever(document: Any, where: str) -> RetrieverIdentity | None:
-    """What ``document``, if it is not None, says of the retriever.
-
-    :raises ArchiveFormatError: it is none.
-    """
-    if document is None:
-        return None
-    return RetrieverIdentity(
-        name=documents.field(document, "name", str, where),
-        fingerprint=matching(document, "fingerprint", ID, where),
-        dimension=count(document, "dimension", where),
-    )
 
 
 def _time(text: str, where: str) -> str:
