@@ -98,6 +98,7 @@ def _to_document(row: CatalogRow) -> dict[str, Any]:
         "recorded_at": row.recorded_at or None,
         "metadata": json.loads(row.metadata),
         "aliases": json.loads(row.aliases),
+        "retriever": row.retrieved_by and row.retrieved_by.name,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -19,22 +19,29 @@ def repair(
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     model: options.Model = "tiny",
     device: options.Device = None,
+    vectors: Annotated[
+        bool,
+        typer.Option(
+            "--vectors/--no-vectors",
+            help="Also make a retriever's vectors again, where there were any; or go on without that retriever.",
+        ),
+    ] = True,
     dry_run: options.DryRun = False,
     as_json: options.Json = False,
     storage_options: options.StorageOptions = None,
 ) -> None:
     """Verify an archive and make again what is damaged.
 
-    Indexes are rebuilt from their source videos, which must not have changed, with their own settings and the model
-    that made them; until that is done, what is left of them can be read. The exit status is 1 if anything could not be
-    repaired.
+    Indexes are rebuilt from their source videos, which must not have changed, with their own settings, and with the
+    model and the retriever that made them; until that is done, what is left of them can be read. The exit status is 1
+    if anything could not be repaired.
 
     `videox2l repair --archive s3://bucket/lectures --model checkpoints/video-xl`
     """
     from videox2l.store.storage import Storage
 
     # Not Archive.open: an archive whose first file is damaged is repaired, too.
-    results = _repair(Storage(archive, storage_options), model, device, dry_run)
+    results = _repair(Storage(archive, storage_options), model, device, dry_run=dry_run, vectors=vectors)
     if as_json:
         output.print_json({"dry_run": dry_run, "results": [_to_document(result) for result in results]})
     else:
@@ -43,7 +50,7 @@ def repair(
         raise typer.Exit(1)
 
 
-def _repair(storage: Storage, name: str, device: str | None, dry_run: bool) -> list[Repair]:
+def _repair(storage: Storage, name: str, device: str | None, *, dry_run: bool, vectors: bool) -> list[Repair]:
     from videox2l.errors import ArchiveNotFoundError
     from videox2l.models import load_model
     from videox2l.prefill import repair as run
@@ -64,7 +71,7 @@ def _repair(storage: Storage, name: str, device: str | None, dry_run: bool) -> l
         def show(video: str, done: int, total: int) -> None:
             bar.update(task, description=f"rebuilding {output.plain(video)}", completed=done, total=total, unit="chunk")
 
-        return run(Archive(storage), load, report.damaged, dry_run=dry_run, progress=show)
+        return run(Archive(storage), load, report.damaged, dry_run=dry_run, vectors=vectors, progress=show)
 
 
 def _print(results: list[Repair], dry_run: bool) -> None:

@@ -29,7 +29,7 @@ from pipelines.ingest.turns import Turns
 from pipelines.parallel.leader import LeadingRank
 from videox2l.errors import AlreadyCommittedError, CorruptDataError, ModelError
 from videox2l.models import KVCompressibleModel, PrefillState, load_model
-from videox2l.models.retriever import Retriever, load_retriever
+from videox2l.models.retriever import load_retriever
 from videox2l.prefill import PrefillReport, prefill_chunks
 from videox2l.prefill.append import stored_state
 from videox2l.prefill.chunks import begins_as_planned, can_be_continued, timeline_of
@@ -62,16 +62,16 @@ class PrefillStage:
         self._tracker = tracker
         self._turns = Turns(job.videos_at_once)
         choice = job.model
-        self._retriever: Retriever | None = None
+        model: KVCompressibleModel
         if job.ranks == 1:
             model = load_model(choice.name, device=choice.device, dtype=choice.dtype)
             shared = cast("KVCompressibleModel", SharedForwards(model)) if job.videos_at_once > 1 else model
-            if job.retriever is not None:
-                self._retriever = load_retriever(job.retriever, model)
-            self._prefill_chunks: PrefillChunks = partial(prefill_chunks, shared, retriever=self._retriever)
+            prefill: PrefillChunks = partial(prefill_chunks, shared)
         else:
             leader = LeadingRank(choice.name, job.ranks, device=choice.device, dtype=choice.dtype, threads=threads)
-            model, self._prefill_chunks = leader.model, leader.prefill_chunks
+            model, prefill = leader.model, leader.prefill_chunks
+        self._retriever = None if job.retriever is None else load_retriever(job.retriever, model)
+        self._prefill_chunks: PrefillChunks = partial(prefill, retriever=self._retriever)
         here, expected = model.identity.fingerprint, job.facts.spec.model_fingerprint
         if here != expected:
             raise ModelError(

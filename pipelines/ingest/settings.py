@@ -103,8 +103,6 @@ class IngestSettings:
             raise ConfigError(
                 "a model over several devices prefills in one group: give tensor_parallel or prefill_actors, not both"
             )
-        if self.tensor_parallel > 1 and self.retriever is not None:
-            raise ConfigError("a model over several devices keeps nothing of a retriever yet: leave out one of them")
         if self.tensor_parallel > 1 and self.videos_per_actor > 1:
             raise ConfigError("a model over several devices prefills one video at a time: leave out videos_per_actor")
         if self.tensor_parallel > 1 and self.gpus_per_actor not in (None, 0, 1):

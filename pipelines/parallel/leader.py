@@ -22,6 +22,7 @@ from pipelines.parallel.placement import in_bundle
 from pipelines.parallel.rank import Rank, free_address
 from videox2l.config import CompressionConfig
 from videox2l.models import PrefillState, Timeline
+from videox2l.models.retriever import Retriever
 from videox2l.parallel import load_model_parallel, prefill_over_ranks
 from videox2l.prefill import PrefillReport, Progress
 from videox2l.store import IndexWriter
@@ -68,11 +69,12 @@ class LeadingRank:
         resume: PrefillState | None = None,
         thumbnails: bool = True,
         timeline: Timeline | None = None,
+        retriever: Retriever | None = None,
     ) -> PrefillReport:
-        """As :func:`~videox2l.prefill.prefill_chunks`."""
+        """As :func:`~videox2l.prefill.prefill_chunks`; ``retriever`` is on this rank alone."""
         with self._together("follow_prefill", compression, total):
             return prefill_over_ranks(
-                self.model, compression, decoded, total, writer, progress, resume, thumbnails, timeline
+                self.model, compression, decoded, total, writer, progress, resume, thumbnails, timeline, retriever
             )
 
     @contextmanager

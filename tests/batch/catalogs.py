@@ -47,4 +47,5 @@ def _row(video_id: str, name: str, model: str, number: int, metadata: dict[str, 
         recorded_at="",
         metadata=json.dumps(metadata),
         aliases="[]",
+        retriever="",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli.repair import repair
+from tests.retriever_checkpoints import write_retriever
 from tests.unit.prefill.recordings import COMPRESSION, SAMPLING, content, record
 from tests.unit.video.clips import regular
 from videox2l.errors import ArchiveNotFoundError
@@ -52,6 +54,23 @@ def test_repair(random_model: KVCompressibleModel, random_checkpoint: Path, tmp_
     }
     assert verify(archive.storage).ok
     assert content(archive.open_index(before.video.video_id).manifest) == content(before)
+
+
+def test_without_its_retriever(random_model: KVCompressibleModel, random_checkpoint: Path, tmp_path: Path) -> None:
+    clip, retriever = record(tmp_path / "clip.ts", regular(25)), write_retriever(tmp_path / "retriever", "clip")
+    archive = Archive.open(tmp_path / "archive", create=True)
+    settings = {"sampling": SAMPLING, "compression": COMPRESSION, "retriever": str(retriever)}
+    _, before = ingest_video(random_model, archive, clip, **settings)
+    assert before is not None
+    (Path(archive.url) / before.shard_path(0)).unlink()
+    shutil.rmtree(retriever)
+    arguments = ["--archive", archive.url, "--model", str(random_checkpoint), "--device", "cpu"]
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 1
+    assert f"left clip.ts, index {before.index_fp}: its vectors cannot be made again" in found.stdout
+    assert "--no-vectors" in found.stdout
+    assert CliRunner().invoke(app, [*arguments, "--no-vectors"]).exit_code == 0
+    assert verify(archive.storage).ok
 
 
 def test_what_is_left_is_said_and_the_exit_status_is_1(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import ray
@@ -17,6 +18,7 @@ from pipelines.cli import status
 from pipelines.ingest import ChunkDone, Event, IngestSettings, ingest
 from tests.cli.commands import run, run_json
 from tests.ray.decoders import slow
+from tests.retriever_checkpoints import write_retriever
 from videox2l.config import CompressionConfig, SamplingConfig
 from videox2l.errors import ConfigError
 from videox2l.kv import LEVELS
@@ -69,7 +71,9 @@ def test_an_ingest_and_questions(
         shutil.copy(clips / name, folder / name)
     shutil.copy(clips / "025.mp4", folder / "again.mp4")
     (folder / "bad.mp4").write_text("not a video")
-    code, out, err = videox2l("ingest", folder, "--archive", archive, "--tensor-parallel", 2, "--progress", "lines")
+    retriever = write_retriever(tmp_path / "retriever", "clip")
+    ingesting = ("--tensor-parallel", 2, "--progress", "lines", "--retriever", retriever)
+    code, out, err = videox2l("ingest", folder, "--archive", archive, *ingesting)
     assert code == status.SOME_FAILED, err
     assert "2 committed, 1 skipped, 1 failed" in out
     assert "10/10 chunks" in err
@@ -78,10 +82,14 @@ def test_an_ingest_and_questions(
 
     plain = Archive.open(tmp_path / "plain", create=True)
     for name in ("025.mp4", "065.mp4"):
-        ingest_video(random_model, plain, folder / name, sampling=SAMPLING, compression=COMPRESSION)
+        settings = {"sampling": SAMPLING, "compression": COMPRESSION, "retriever": str(retriever)}
+        ingest_video(random_model, plain, folder / name, **settings)
         found = Archive.open(archive).open_index(name)
         assert found.manifest.head_ranges == [head_ranges(2, 2)]
         assert_as_of_one_device(found, plain.open_index(name))
+        # Pictures are seen by one rank alone.
+        for vectors, expected in zip(found.vectors(), plain.open_index(name).vectors(), strict=True):
+            np.testing.assert_array_equal(vectors, expected)
 
     # What is committed is skipped, whoever made it, and one device answers from it.
     code, out, err = videox2l("ingest", folder / "065.mp4", "--archive", archive)

@@ -15,8 +15,10 @@ from videox2l.kv import KV, LEVELS, ChunkKV, Level
 from videox2l.kv.heads import join_heads
 from videox2l.models import PrefillState, Timeline
 from videox2l.models.memory import check_fits, free_bytes
+from videox2l.models.retriever import Retriever
 from videox2l.parallel.model import ShardedVideoXL
 from videox2l.parallel.ranks import Ranks
+from videox2l.parallel.retriever import share_retriever
 from videox2l.prefill import PrefillReport, Progress, index_spec, prefill_chunks
 from videox2l.store import DEFAULT_CODECS, Archive, IndexWriter
 from videox2l.video import DecodedChunk, decode_chunks_isolated, plan_video_isolated
@@ -76,17 +78,20 @@ def prefill_over_ranks(
     resume: PrefillState | None = None,
     thumbnails: bool = True,
     timeline: Timeline | None = None,
+    retriever: Retriever | None = None,
 ) -> PrefillReport:
     """As :func:`~videox2l.prefill.prefill_chunks`. ``decoded`` and what follows ``total`` are rank 0's alone."""
     ranks = model.ranks
     joining = cast("IndexWriter", JoiningWriter(ranks, writer))
     chunks, state = share_chunks(ranks, decoded or ()), share_state(ranks, resume)
+    shared = share_retriever(ranks, retriever)
 
     def tell(done: int, total: int) -> None:
         # What it raises, to stop, must stop all.
         ranks.lead(lambda: None if progress is None else progress(done, total))
 
-    return prefill_chunks(model, compression, chunks, total, joining, tell, state, thumbnails and ranks.leads, timeline)
+    pictures = thumbnails and ranks.leads
+    return prefill_chunks(model, compression, chunks, total, joining, tell, state, pictures, timeline, shared)
 
 
 def share_state(ranks: Ranks, state: PrefillState | None) -> PrefillState | None:

@@ -1,25 +1,33 @@
 """Making damaged indexes anew from their source videos, and the archive's small files from what they were made of.
 
 An index is rebuilt with the settings that its manifest names, or its catalog row where the manifest is damaged too, and
-only from the very video and the very model: the result is what was there before. It takes the damaged index's place in
-one step. Catalog rows, descriptions of models and notes about sources are made again or removed, since all they say is
-known from elsewhere; a ledger is not.
+only from the very video, the very model and the very retriever: the result is what was there before. It takes the
+damaged index's place in one step. Catalog rows, descriptions of models and notes about sources are made again or
+removed, since all they say is known from elsewhere; a ledger is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Literal
 
 from videox2l.config import CompressionConfig, SamplingConfig
-from videox2l.errors import ArchiveFormatError, CorruptDataError, VideoX2LError
-from videox2l.identity import VideoIdentity, source_name, video_identity
+from videox2l.errors import (
+    ArchiveFormatError,
+    CorruptDataError,
+    FingerprintMismatchError,
+    ModelError,
+    VideoX2LError,
+)
+from videox2l.identity import RetrieverIdentity, VideoIdentity, source_name, video_identity
 from videox2l.models import KVCompressibleModel
+from videox2l.models.retriever import Retriever, check_recorded, load_recorded
 from videox2l.prefill.chunks import index_spec
 from videox2l.prefill.ingest import write_index
 from videox2l.store import Archive, CatalogRow, Manifest, catalog, layout
@@ -64,12 +72,16 @@ def repair(
     damaged: Sequence[Damage],
     *,
     dry_run: bool = False,
+    vectors: bool = True,
     progress: RepairProgress | None = None,
 ) -> list[Repair]:
     """Repair what :func:`videox2l.store.verify.verify` found. What cannot be repaired is reported, never raised.
 
     ``load`` is called once for each dtype that is needed, and not at all where no index is damaged. A dry run checks
-    the source videos, loads no model, and writes nothing.
+    the source videos and retrievers, loads no model, and writes nothing.
+
+    ``vectors``: of an index that had a retriever's, also make those again, which takes that retriever. Without them it
+    is rebuilt as if it had been ingested without one.
 
     :raises ArchiveFormatError: the archive is of another format version, which this software could only spoil.
     """
@@ -79,7 +91,7 @@ def repair(
     for damage in damaged:
         if damage.index is not None:
             by_index.setdefault(damage.index, []).append(damage)
-    found = [_repair_index(archive, load, key, group, dry_run, progress) for key, group in by_index.items()]
+    found = [_repair_index(archive, load, key, group, dry_run, vectors, progress) for key, group in by_index.items()]
     # Afterwards, because a rebuilt index knows what its catalog row and its model's description should say.
     return found + [_repair_file(archive, damage, dry_run) for damage in damaged if damage.index is None]
 
@@ -106,6 +118,7 @@ class _Lost:
     dtype: str
     model_fingerprint: str
     description: Description
+    retriever: RetrieverIdentity | None
     manifest: Manifest | None
 
 
@@ -115,13 +128,17 @@ def _repair_index(
     key: IndexKey,
     damaged: Sequence[Damage],
     dry_run: bool,
+    vectors: bool,
     progress: RepairProgress | None,
 ) -> Repair:
     result = Repair(tuple(d.path for d in damaged), damaged[0].problem, "rebuilt", index=key, name=key[0])
     try:
         lost = _find_settings(archive, key)
+        if not vectors:
+            lost = dataclasses.replace(lost, retriever=None)
         result = dataclasses.replace(result, name=lost.video.name)
         _check_source(lost.video)
+        _check_retriever(lost)
         if not dry_run:
             _rebuild(archive, load(lost.dtype), key, lost, progress)
     except VideoX2LError as error:
@@ -155,6 +172,7 @@ def _find_settings(archive: Archive, key: IndexKey) -> _Lost:
         dtype=row.dtype,
         model_fingerprint=row.model_fingerprint,
         description=row.description,
+        retriever=row.retrieved_by,
         manifest=manifest,
     )
 
@@ -179,6 +197,30 @@ def _check_source(video: VideoIdentity) -> None:
         )
 
 
+def _check_retriever(lost: _Lost) -> None:
+    """Before any work is spent. Loaded it is only where the index is rebuilt."""
+    if lost.retriever is not None:
+        with _saying_how_to_go_on():
+            check_recorded(lost.retriever, lost.model_fingerprint)
+
+
+def _load_retriever(lost: _Lost, model: KVCompressibleModel) -> Retriever | None:
+    if lost.retriever is None:
+        return None
+    with _saying_how_to_go_on():
+        return load_recorded(lost.retriever, model)
+
+
+@contextmanager
+def _saying_how_to_go_on() -> Iterator[None]:
+    try:
+        yield
+    except (ModelError, FingerprintMismatchError) as error:
+        raise RepairError(
+            f"its vectors cannot be made again (--no-vectors rebuilds it without them): {error}"
+        ) from error
+
+
 def _rebuild(
     archive: Archive, model: KVCompressibleModel, key: IndexKey, lost: _Lost, progress: RepairProgress | None
 ) -> None:
@@ -193,6 +235,7 @@ def _rebuild(
         raise RepairError(
             f"{name} was made with settings that this version no longer has. Remove the index and ingest the video."
         )
+    retriever = _load_retriever(lost, model)
     plan = plan_video_isolated(lost.video.source, lost.sampling, lost.compression.frames_per_chunk)
     said = lost.description
     with archive.rebuild_index(
@@ -206,6 +249,7 @@ def _rebuild(
             writer,
             progress=None if progress is None else lambda done, total: progress(name, done, total),
             thumbnails=lost.manifest is None or any(chunk.thumbnail for chunk in lost.manifest.chunks),
+            retriever=retriever,
         )
     if lost.manifest is not None and "low" in lost.manifest.dropped:
         expire(archive, Expiry(made, "low", made.totals["low"].bytes))

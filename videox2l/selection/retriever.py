@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from videox2l.errors import ConfigError, FingerprintMismatchError
-from videox2l.models.retriever import load_retriever
+from videox2l.errors import ConfigError
+from videox2l.models.retriever import load_recorded
 from videox2l.selection.scorer import QuestionContext
 
 
@@ -26,13 +26,8 @@ def score_by_retriever(context: QuestionContext) -> list[float]:
             "select 'retriever': the video was ingested without a retriever. Ingest it again with --retriever and "
             "--replace, or choose another scorer."
         )
-    identity, vectors = chunks.identity, chunks.read()
-    retriever = load_retriever(identity.name, context.model, download=False)
-    if retriever.identity.fingerprint != identity.fingerprint:
-        raise FingerprintMismatchError(
-            f"the retriever {identity.name} has other weights or settings here than when the video was ingested: bring "
-            "back the old ones, or ingest the video again with --retriever and --replace"
-        )
+    vectors = chunks.read()
+    retriever = load_recorded(chunks.identity, context.model)
     cosines_N = np.concatenate(vectors) @ retriever.of_question(context.question)
     ends = np.cumsum([len(vectors_ND) for vectors_ND in vectors])
     best_C: list[float] = np.maximum.reduceat(cosines_N, [0, *ends[:-1]]).tolist()

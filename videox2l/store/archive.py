@@ -9,40 +9,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from videox2l.errors import (
-    AlreadyCommittedError,
-    ArchiveFormatError,
-    ArchiveNotFoundError,
-    ArchiveNotWritableError,
-    CorruptDataError,
-    FingerprintMismatchError,
-)
-from videox2l.identity import (
-    VideoIdentity,
-    known_identity,
-    source_url,
-    source_version,
-    video_identity,
-)
-from videox2l.store import catalog, layout, lookup, source_notes
+from videox2l.errors import ArchiveFormatError, ArchiveNotFoundError, CorruptDataError, FingerprintMismatchError
+from videox2l.identity import VideoIdentity
+from videox2l.store import begin, changes, committed, layout, listing, lookup, source_notes
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import seal, unseal
-from videox2l.store.inventory import read_manifests, take_inventory
 from videox2l.store.journal import find_unfinished
 from videox2l.store.lookup import VideoEntry
-from videox2l.store.manifest import ID, Manifest
-from videox2l.store.metadata import Alias, MetadataValue, with_alias
+from videox2l.store.manifest import Manifest
+from videox2l.store.metadata import Alias, MetadataValue
 from videox2l.store.mismatch import none_fits, several_fit
 from videox2l.store.patience import patient
 from videox2l.store.reader import IndexReader
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
-from videox2l.store.writer import Base, IndexWriter
+from videox2l.store.writer import IndexWriter
 
 logger = logging.getLogger(__name__)
-
-# Of a change to a manifest that somebody else changes at the same moment.
-_DESCRIBE_TRIES = 5
 
 
 class Archive:
@@ -100,7 +83,7 @@ class Archive:
 
         Reads the catalog, and the manifests of videos that it lacks.
         """
-        return lookup.group(self._rows())
+        return lookup.group(listing.read_rows(self._storage))
 
     def resolve(self, video: str) -> str:
         """The id of a video given by id, path or URL, name, or unique start of its id (at least 6 digits).
@@ -109,7 +92,7 @@ class Archive:
 
         :raises VideoNotFoundError: none, or several, answer to it; the message suggests what to write instead.
         """
-        if lookup.is_id(video) and self._manifest_keys(video):
+        if lookup.is_id(video) and committed.keys(self._storage, video):
             return video
         return lookup.resolve(video, self.videos())
 
@@ -118,7 +101,7 @@ class Archive:
 
         :raises VideoNotFoundError: as of :meth:`resolve`.
         """
-        if lookup.is_id(video) and (found := self._manifests(video, damaged_too=True)):
+        if lookup.is_id(video) and (found := committed.read_current(self._storage, video, damaged_too=True)):
             return lookup.group(CatalogRow.of(manifest) for manifest in found)[0]
         videos = self.videos()
         video_id = lookup.resolve(video, videos)
@@ -144,9 +127,9 @@ class Archive:
         if spec is not None:
             index_fp = index_fp or spec.index_fp
         # Two small requests where the id is given: one lists the video's indexes, one reads the manifest.
-        found = self._candidates(video, index_fp) if lookup.is_id(video) else []
+        found = committed.read_asked(self._storage, video, index_fp) if lookup.is_id(video) else []
         video_id = video if found else self.resolve(video)
-        found = found or self._candidates(video_id, index_fp)
+        found = found or committed.read_asked(self._storage, video_id, index_fp)
         matching = [
             manifest
             for manifest in found
@@ -157,7 +140,8 @@ class Archive:
             return IndexReader(self._storage, matching[0])
         if matching:
             raise FingerprintMismatchError(several_fit(matching))
-        raise FingerprintMismatchError(none_fits(self._manifests(video_id), model_fingerprint, spec, index_fp))
+        stored = committed.read_current(self._storage, video_id)
+        raise FingerprintMismatchError(none_fits(stored, model_fingerprint, spec, index_fp))
 
     def find_index(self, video: VideoIdentity, spec: IndexSpec) -> IndexReader | None:
         """The index of exactly this content made as ``spec`` says, however its KVs are encoded; None if there is none.
@@ -167,7 +151,7 @@ class Archive:
         :raises CorruptDataError: a manifest is damaged.
         """
         for video_id in self._known_as(video):
-            for manifest in self._manifests(video_id):
+            for manifest in committed.read_current(self._storage, video_id):
                 same = dataclasses.replace(spec, codecs=manifest.spec.codecs) == manifest.spec
                 if same and manifest.video.sha256 == video.sha256:
                     return IndexReader(self._storage, manifest)
@@ -178,16 +162,6 @@ class Archive:
         for entry in self.videos():
             if entry.video_id != video.video_id and any(row.source == video.source for row in entry.indexes):
                 yield entry.video_id
-
-    def _candidates(self, video_id: str, index_fp: str | None) -> list[Manifest]:
-        if index_fp is None:
-            return self._manifests(video_id)
-        if ID.fullmatch(index_fp) is None:  # it becomes part of a path
-            return []
-        try:
-            return [self._manifest(video_id, index_fp)]
-        except FileNotFoundError:
-            return []
 
     def has(self, video_id: str, spec: IndexSpec) -> bool:
         """Whether this very index is committed. One request, or two."""
@@ -207,10 +181,10 @@ class Archive:
         """
         found = find_unfinished(self._storage, video, spec)
         try:
-            committed = self._candidates(video.video_id, spec.index_fp) if found else []
+            current = committed.read_asked(self._storage, video.video_id, spec.index_fp) if found else []
         except (ArchiveFormatError, CorruptDataError):
             return []  # nobody knows what of it is the damaged index's
-        finished = {attempt for manifest in committed for attempt in manifest.attempts}
+        finished = {attempt for manifest in current for attempt in manifest.attempts}
         return [manifest for manifest in found if manifest.attempt not in finished]
 
     def create_index(
@@ -232,32 +206,10 @@ class Archive:
         :raises AlreadyCommittedError: it is there already, and ``replace`` is off.
         :raises ArchiveNotWritableError: writing is refused, found out before any work is spent.
         """
-        if not replace:
-            if self.has(video.video_id, spec):
-                raise AlreadyCommittedError(
-                    f"{video.name} is already in {self.url} with these settings. Use that index."
-                )
-            self.prepare_to_write(spec)
-            return IndexWriter(self._storage, video, spec, recorded_at=recorded_at, metadata=metadata)
-        version = self._storage.version(layout.manifest(video.video_id, spec.index_fp))
-        # Obsolete ones too, since this manifest may take the place of the one that hides them.
-        stored = [
-            manifest
-            for manifest in self._stored(video.video_id, damaged_too=True)
-            if manifest.spec.model_fingerprint == spec.model_fingerprint
-        ]
-        latest = max(stored, key=lambda manifest: manifest.created, default=None)
+        start = begin.replacing if replace else begin.new
+        writer = start(self._storage, video, spec, recorded_at, metadata)
         self.prepare_to_write(spec)
-        return IndexWriter(
-            self._storage,
-            video,
-            spec,
-            base=None if version is None else Base(version),
-            replaces=[manifest for manifest in stored if manifest.index_fp != spec.index_fp],
-            recorded_at=recorded_at or (latest.recorded_at if latest is not None else None),
-            metadata=metadata if metadata is not None or latest is None else latest.metadata,
-            aliases=() if latest is None else _aliases_of(video, latest),
-        )
+        return writer
 
     def extend_index(
         self,
@@ -275,22 +227,9 @@ class Archive:
         :raises AlreadyCommittedError: the index was replaced or removed since ``manifest`` was read.
         :raises ArchiveNotWritableError: writing is refused.
         """
-        current, version = self._committed(manifest)
-        if current.attempt != manifest.attempt or current.chunks != manifest.chunks:
-            raise AlreadyCommittedError(f"{manifest.video.name} was replaced meanwhile in {self.url}. Try again.")
+        writer = begin.extending(self._storage, manifest, video, keep, metadata)
         self.prepare_to_write(manifest.spec)
-        grown = dataclasses.replace(video, video_id=manifest.video.video_id)
-        obsolete = self._stored(grown.video_id, damaged_too=True) if current.replaces else []
-        return IndexWriter(
-            self._storage,
-            grown,
-            manifest.spec,
-            base=Base(version, current, keep),
-            replaces=[old for old in obsolete if old.attempt in current.replaces],
-            recorded_at=current.recorded_at,
-            metadata=current.metadata if metadata is None else metadata,
-            aliases=_aliases_of(grown, current),
-        )
+        return writer
 
     def rebuild_index(
         self,
@@ -308,19 +247,9 @@ class Archive:
         :raises AlreadyCommittedError: there is no such index any more.
         :raises ArchiveNotWritableError: writing is refused.
         """
-        version = self._storage.version(layout.manifest(video.video_id, spec.index_fp))
-        if version is None:
-            raise AlreadyCommittedError(f"{video.name} was removed meanwhile from {self.url}. Ingest it anew.")
+        writer = begin.rebuilding(self._storage, video, spec, recorded_at, metadata, aliases)
         self.prepare_to_write(spec)
-        return IndexWriter(
-            self._storage,
-            video,
-            spec,
-            base=Base(version),
-            recorded_at=recorded_at,
-            metadata=metadata,
-            aliases=aliases,
-        )
+        return writer
 
     def describe(
         self,
@@ -339,74 +268,25 @@ class Archive:
         :raises AlreadyCommittedError: the index is not there any more, or others change it all the time.
         :raises ArchiveNotWritableError: writing is refused.
         """
-        key = (video.video_id, index_fp)
-        row = catalog.read(self._storage, [key]).get(key)
-        if row is not None and not row.description.updated(video, recorded_at, metadata)[1]:
-            return []
-        for attempt in range(_DESCRIBE_TRIES):
-            try:
-                manifest = self._manifest(*key)
-                said, news = manifest.description.updated(video, recorded_at, metadata)
-                if news:
-                    self.swap_manifest(manifest, manifest.described(said))
-            except FileNotFoundError as error:
-                raise AlreadyCommittedError(f"{video.name} was removed meanwhile from {self.url}.") from error
-            except AlreadyCommittedError:
-                if attempt == _DESCRIBE_TRIES - 1:
-                    raise
-            else:
-                break
-        return news
+        return changes.describe(self._storage, video, index_fp, recorded_at=recorded_at, metadata=metadata)
 
     def swap_manifest(self, old: Manifest, new: Manifest) -> None:
         """Put ``new``, made from ``old``, in its place, and its row into the catalog.
 
         :raises AlreadyCommittedError: the index was replaced or removed since ``old`` was read.
         """
-        current, version = self._committed(old)
-        if current != old:
-            raise AlreadyCommittedError(f"{old.video.name} was replaced meanwhile in {self.url}. Try again.")
-        catalog.delete(self._storage, old)
-        try:
-            self._storage.swap(old.path, new.to_json(), version)
-        except FileExistsError as error:
-            raise AlreadyCommittedError(f"{old.video.name} was replaced meanwhile in {self.url}. Try again.") from error
-        catalog.write(self._storage, new)
+        changes.swap_manifest(self._storage, old, new)
 
     def identify(self, source: str | Path) -> VideoIdentity:
         """Which video lies at ``source`` (path or URL). It is read only if it changed since it was last seen.
 
         :raises UnreadableVideoError: missing, not a file, not permitted, or empty.
         """
-        version = source_version(source)
-        if version is not None:
-            digest = source_notes.recall(self._storage, source_url(source), version)
-            if digest is not None:
-                return known_identity(source, version.size, digest)
-        identity = video_identity(source)
-        if version is not None and version == source_version(source) and version.size == identity.size:
-            source_notes.remember(self._storage, identity, version)
-        return identity
+        return source_notes.identify(self._storage, source)
 
     def manifests(self) -> Iterator[Manifest]:
         """Every committed manifest, obsolete ones left out; damaged ones are logged and left out."""
-        whole, damaged = read_manifests(self._storage, take_inventory(self._storage))
-        for error in damaged.values():
-            logger.warning("Left out: %s", error)
-        obsolete = {attempt for manifest in whole.values() for attempt in manifest.replaces}
-        yield from (manifest for manifest in whole.values() if manifest.attempt not in obsolete)
-
-    def _committed(self, manifest: Manifest) -> tuple[Manifest, str]:
-        """What is committed now in the place of ``manifest``, and its version."""
-        version = self._storage.version(manifest.path)
-        if version is None:
-            raise AlreadyCommittedError(f"{manifest.video.name} was removed meanwhile from {self.url}. Try again.")
-        try:
-            return self._manifest(manifest.video.video_id, manifest.index_fp), version
-        except FileNotFoundError as error:
-            raise AlreadyCommittedError(
-                f"{manifest.video.name} was removed meanwhile from {self.url}. Try again."
-            ) from error
+        yield from committed.read_all(self._storage)
 
     def check_writable(self) -> None:
         """Try to write, without changing anything: the archive's first file is created again, which is there.
@@ -437,83 +317,4 @@ class Archive:
 
         :raises ArchiveNotWritableError: writing is refused.
         """
-        current = {(manifest.video.video_id, manifest.index_fp): manifest for manifest in self.manifests()}
-        for stale in catalog.keys(self._storage) - current.keys():
-            self._storage.delete(layout.catalog(*stale))
-        for manifest in current.values():
-            catalog.write(self._storage, manifest)
-        return len(current)
-
-    def _rows(self) -> list[CatalogRow]:
-        known = catalog.keys(self._storage)
-        video_ids = set(self._storage.names(layout.VIDEOS))
-        listed = {key for key in known if key[0] in video_ids}
-        rows = catalog.read(self._storage, listed)
-        lacking = listed - rows.keys()
-        for video_id in video_ids - {key[0] for key in known}:
-            lacking |= self._manifest_keys(video_id)
-        gone = set()
-        for key in sorted(lacking):
-            try:
-                found = self._storage.version(layout.catalog(*key))
-                manifest = self._manifest(*key)
-            except FileNotFoundError:
-                gone.add(key[0])  # the row outlived its index
-                continue
-            except (ArchiveFormatError, CorruptDataError) as error:
-                # One damaged index must not hide the others; opening it says what is wrong.
-                logger.warning("Not listed: %s", error)
-                continue
-            rows[key] = CatalogRow.of(manifest)
-            try:
-                catalog.restore(self._storage, manifest, found)
-            except (ArchiveNotWritableError, FileExistsError):
-                logger.debug("The catalog of %s stays without a row for %s", self.url, manifest.path)
-        for video_id in gone:  # another index may have just replaced it
-            found_now = self._manifests(video_id, damaged_too=True)
-            rows |= {(video_id, manifest.index_fp): CatalogRow.of(manifest) for manifest in found_now}
-        return list(rows.values())
-
-    def _manifest_keys(self, video_id: str) -> set[tuple[str, str]]:
-        """(video id, index fingerprint) of the video's committed indexes."""
-        names = self._index_names(video_id)
-        return {(video_id, name) for name in names if self._storage.exists(layout.manifest(video_id, name))}
-
-    def _manifests(self, video_id: str, *, damaged_too: bool = False) -> list[Manifest]:
-        """The video's committed indexes without those that another one replaced; arguments as of :meth:`_stored`."""
-        found = self._stored(video_id, damaged_too=damaged_too)
-        obsolete = {attempt for manifest in found for attempt in manifest.replaces}
-        return [manifest for manifest in found if manifest.attempt not in obsolete]
-
-    def _stored(self, video_id: str, *, damaged_too: bool = False) -> list[Manifest]:
-        """The video's manifests, obsolete ones included. One request for a list, and one a manifest.
-
-        :param damaged_too: do not raise for a damaged manifest, but leave it out.
-        :raises CorruptDataError: a manifest is damaged, and ``damaged_too`` is off.
-        """
-        found = []
-        for index_fp in self._index_names(video_id):
-            try:
-                found.append(self._manifest(video_id, index_fp))
-            except FileNotFoundError:
-                continue  # an attempt that was never committed
-            except (ArchiveFormatError, CorruptDataError) as error:
-                if not damaged_too:
-                    raise
-                logger.warning("Left out: %s", error)
-        return found
-
-    def _index_names(self, video_id: str) -> list[str]:
-        return [name for name in self._storage.names(layout.video(video_id)) if ID.fullmatch(name)]
-
-    def _manifest(self, video_id: str, index_fp: str) -> Manifest:
-        path = layout.manifest(video_id, index_fp)
-        manifest = Manifest.from_json(self._storage.read(path), f"{self.url}/{path}")
-        if (manifest.video.video_id, manifest.index_fp) != (video_id, index_fp):
-            raise ArchiveFormatError(f"{self.url}/{path} describes another index: it was copied or moved here by hand.")
-        return manifest
-
-
-def _aliases_of(video: VideoIdentity, before: Manifest) -> tuple[Alias, ...]:
-    """What ``video`` is called besides, when its index takes the place of ``before``."""
-    return with_alias(before.aliases, video.name, video.source, before.video.name, before.video.source)
+        return listing.rebuild(self._storage)

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from videox2l.errors import ArchiveError
-from videox2l.identity import canonical_json
+from videox2l.errors import ArchiveError, ArchiveFormatError
+from videox2l.identity import RetrieverIdentity, canonical_json
 from videox2l.store import layout
 from videox2l.store.documents import checksum
-from videox2l.store.manifest import Manifest
+from videox2l.store.manifest import Manifest, parse_retriever
 from videox2l.store.metadata import Alias, Description
 from videox2l.store.storage import Range, Storage
 
@@ -37,7 +37,8 @@ class CatalogRow:
     """One committed index. Durations in seconds, sizes in bytes, ``created`` in UTC (ISO 8601).
 
     ``model``, ``sampling``, ``compression``, ``metadata`` (an object) and ``aliases`` (a list of objects with ``name``
-    and ``source``) are JSON text; ``recorded_at`` is empty where it was not given.
+    and ``source``) are JSON text, and so is ``retriever`` (whose vectors the chunks have, an object), empty where there
+    are none. ``recorded_at`` is empty where it was not given.
     """
 
     video_id: str
@@ -63,6 +64,7 @@ class CatalogRow:
     recorded_at: str
     metadata: str
     aliases: str
+    retriever: str
 
     @property
     def description(self) -> Description:
@@ -75,9 +77,14 @@ class CatalogRow:
         """``aliases`` as data."""
         return () if self.aliases == "[]" else tuple(Alias(**alias) for alias in json.loads(self.aliases))
 
+    @property
+    def retrieved_by(self) -> RetrieverIdentity | None:
+        """``retriever`` as data."""
+        return parse_retriever(json.loads(self.retriever), "a catalog row") if self.retriever else None
+
     @classmethod
     def of(cls, manifest: Manifest) -> CatalogRow:
-        video, spec, totals = manifest.video, manifest.spec, manifest.totals
+        video, spec, totals, retriever = manifest.video, manifest.spec, manifest.totals, manifest.retriever
         return cls(
             video_id=video.video_id,
             index_fp=manifest.index_fp,
@@ -102,6 +109,7 @@ class CatalogRow:
             recorded_at=manifest.recorded_at or "",
             metadata=canonical_json(manifest.metadata).decode(),
             aliases=canonical_json([asdict(alias) for alias in manifest.aliases]).decode(),
+            retriever="" if retriever is None else canonical_json(asdict(retriever)).decode(),
         )
 
 
@@ -167,8 +175,8 @@ def from_parquet(data: bytes | memoryview) -> CatalogRow | None:
         sound = all(isinstance(alias.name, str) for alias in row.other_names) and isinstance(
             json.loads(row.metadata), dict
         )
-        return row if sound else None
-    except (pa.ArrowException, OSError, TypeError, IndexError, KeyError, ValueError):
+        return row if sound and (not row.retriever or row.retrieved_by) else None
+    except (ArchiveFormatError, pa.ArrowException, OSError, TypeError, IndexError, KeyError, ValueError):
         return None
 
 

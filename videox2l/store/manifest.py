@@ -181,12 +181,26 @@ class Manifest:
             },
             metadata=_metadata(get(document, "metadata", dict, where), where),
             aliases=_aliases(get(document, "aliases", list, where), where),
-            retriever=_retriever(document.get("retriever"), where),
+            retriever=parse_retriever(document.get("retriever"), where),
         )
         if manifest.index_fp != get(document, "index_fp", str, where):
             raise ArchiveFormatError(f"{where}: its settings do not give the index it names. Ingest the video again.")
         _check(manifest, where)
         return manifest
+
+
+def parse_retriever(document: Any, where: str) -> RetrieverIdentity | None:
+    """What ``document``, if it is not None, says of the retriever.
+
+    :raises ArchiveFormatError: it is none.
+    """
+    if document is None:
+        return None
+    return RetrieverIdentity(
+        name=documents.field(document, "name", str, where),
+        fingerprint=matching(document, "fingerprint", ID, where),
+        dimension=count(document, "dimension", where),
+    )
 
 
 def _video(document: Any, where: str) -> VideoIdentity:
@@ -212,16 +226,6 @@ def _aliases(documents_: list[Any], where: str) -> tuple[Alias, ...]:
     if sum(len(alias.name) + len(alias.source) for alias in found) > MAX_ALIASES_BYTES:
         raise ArchiveFormatError(f"{where}: it has more names than a writer gives a video. Ingest the video again.")
     return found
-
-
-def _retriever(document: Any, where: str) -> RetrieverIdentity | None:
-    if document is None:
-        return None
-    return RetrieverIdentity(
-        name=documents.field(document, "name", str, where),
-        fingerprint=matching(document, "fingerprint", ID, where),
-        dimension=count(document, "dimension", where),
-    )
 
 
 def _time(text: str, where: str) -> str:

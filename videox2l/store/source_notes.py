@@ -9,9 +9,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
+from pathlib import Path
 
 from videox2l.errors import ArchiveError
-from videox2l.identity import SourceVersion, VideoIdentity
+from videox2l.identity import (
+    SourceVersion,
+    VideoIdentity,
+    known_identity,
+    source_url,
+    source_version,
+    video_identity,
+)
 from videox2l.store import documents, layout
 from videox2l.store.documents import seal, unseal
 from videox2l.store.storage import Storage
@@ -19,6 +27,19 @@ from videox2l.store.storage import Storage
 logger = logging.getLogger(__name__)
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def identify(storage: Storage, source: str | Path) -> VideoIdentity:
+    """As :meth:`videox2l.store.Archive.identify`."""
+    version = source_version(source)
+    if version is not None:
+        digest = recall(storage, source_url(source), version)
+        if digest is not None:
+            return known_identity(source, version.size, digest)
+    identity = video_identity(source)
+    if version is not None and version == source_version(source) and version.size == identity.size:
+        remember(storage, identity, version)
+    return identity
 
 
 def remember(storage: Storage, identity: VideoIdentity, version: SourceVersion) -> None:

@@ -13,7 +13,7 @@ import torch
 from videox2l.config import UNSAID
 from videox2l.errors import ArchiveFormatError
 from videox2l.identity import canonical_json, describe_difference, fingerprint
-from videox2l.kv.chunk import LEVELS, Level
+from videox2l.kv.chunk import KV, LEVELS, Level
 from videox2l.kv.codecs import CODECS, Codec
 from videox2l.store import documents
 from videox2l.store.layout import Part
@@ -77,6 +77,20 @@ class IndexSpec:
     def codec(self, part: Part) -> Codec:
         """How KVs of ``part`` are stored."""
         return CODECS["raw" if part == "prompt" else self.codecs[part]]
+
+    def check(self, kv: KV, what: str) -> None:
+        """Whether ``kv`` has the shape and dtype of this spec; ``what`` names it.
+
+        :raises ValueError: it does not.
+        """
+        layers, heads, _, dim = kv.keys_LHTD.shape
+        found = (layers, heads, dim, str(kv.keys_LHTD.dtype).removeprefix("torch."))
+        values = str(kv.values_LHTD.dtype).removeprefix("torch.")
+        wanted = (self.layers, self.kv_heads, self.head_dim, self.dtype)
+        if found != wanted or values != self.dtype:
+            raise ValueError(
+                f"{what}: (layers, KV heads, head dimension, dtype) is {found}, values {values}; the spec says {wanted}"
+            )
 
     def model_json(self) -> bytes:
         """The document of an archive that says what the model's fingerprint stands for."""

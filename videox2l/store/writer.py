@@ -5,13 +5,9 @@ A journal in between lets another writer go on from there: see :mod:`videox2l.st
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
 import logging
 import math
-import platform
 import secrets
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,19 +15,16 @@ from types import TracebackType
 
 import numpy as np
 
-from videox2l.errors import AlreadyCommittedError, ArchiveError, ArchiveNotWritableError, ConfigError, VideoError
+from videox2l.errors import AlreadyCommittedError, ArchiveError, ConfigError, VideoError
 from videox2l.identity import RetrieverIdentity, VideoIdentity
-from videox2l.kv.chunk import KV, LEVELS, ChunkKV, Level
-from videox2l.kv.heads import head_ranges
-from videox2l.store import catalog, journal, layout
-from videox2l.store.attachments import AttachmentBuilder
+from videox2l.kv.chunk import KV, LEVELS, ChunkKV
+from videox2l.store import catalog, commit, journal, layout, software
 from videox2l.store.contents import Contents
-from videox2l.store.entries import ChunkEntry, StoredAttachment, StoredKV
+from videox2l.store.entries import ChunkEntry
 from videox2l.store.journal import JournalKeeper
-from videox2l.store.layout import Attachment, Part, ShardPart
 from videox2l.store.manifest import Manifest
 from videox2l.store.metadata import Alias, MetadataValue
-from videox2l.store.shard import ShardBuilder
+from videox2l.store.open_shards import OpenShards
 from videox2l.store.spec import IndexSpec
 from videox2l.store.storage import Storage
 from videox2l.store.thumbnails import check_thumbnail
@@ -83,7 +76,6 @@ class IndexWriter:
         self._aliases = tuple(aliases)
         # The time makes leftovers of a crashed writer recognisable; the random part keeps writers apart.
         self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
-        self._head_ranges = head_ranges(spec.kv_heads, 1)
         self._storage = storage
         self._folder = layout.attempt(video.video_id, spec.index_fp, self.attempt)
         self._uploads = UploadQueue(storage)
@@ -91,10 +83,7 @@ class IndexWriter:
         self._contents = Contents()
         if kept is not None and base is not None:
             self._contents = Contents.of(kept.prompt, kept.chunks[: base.keep], kept.shards)
-        self._next_shard = len(self._contents.shards)
-        self._opened: Counter[ShardPart] = Counter()
-        self._open: dict[Level, ShardBuilder] = {}
-        self._attachments: dict[Attachment, AttachmentBuilder] = {}
+        self._shards = OpenShards(spec, self._folder, self.attempt, self._uploads, self._contents)
         self._retriever = None if kept is None else kept.retriever
         self._journal: JournalKeeper | None = None
         self._inherited: frozenset[str] = frozenset()
@@ -117,9 +106,7 @@ class IndexWriter:
         :raises ConfigError: the heads cannot be shared out so.
         """
         self._check_open()
-        if self._open:
-            raise ValueError("a shard is of one group of ranks: say it before anything is stored")
-        self._head_ranges = head_ranges(self.spec.kv_heads, ranks)
+        self._shards.share_out(ranks)
 
     def retrieved_by(self, retriever: RetrieverIdentity | None) -> None:
         """Say whose vectors chunks come with, if any. Before anything is stored or resumed.
@@ -143,7 +130,7 @@ class IndexWriter:
         :raises ArchiveError: the storage does not answer.
         """
         self._check_open()
-        if self._opened:
+        if self._shards.any_begun:
             raise ValueError("a writer resumes before it stores anything of its own")
         stored = Contents.of(unfinished.prompt, unfinished.chunks, unfinished.shards)
         if unfinished.retriever != self._retriever:
@@ -153,7 +140,8 @@ class IndexWriter:
         base = self._base.manifest if self._base is not None else None
         committed = base.attempts if base is not None else set()
         self._inherited = frozenset((unfinished.attempts | {unfinished.attempt}) - committed)
-        self._contents, self._next_shard = stored, len(unfinished.shards)
+        self._contents = stored
+        self._shards.begin_behind(stored)
         return True
 
     def put_prompt(self, kv: KV) -> None:
@@ -164,10 +152,8 @@ class IndexWriter:
         self._check_open()
         if self._contents.prompt is not None:
             raise ValueError("the prompt is already stored")
-        self._check_kv(kv, "prompt")
-        builder = self._builder("prompt")
-        self._contents.prompt = builder.add(kv)
-        self._seal(builder)
+        self.spec.check(kv, "prompt")
+        self._contents.prompt = self._shards.put_prompt(kv)
 
     @property
     def chunks(self) -> int:
@@ -204,13 +190,13 @@ class IndexWriter:
             raise ValueError(f"chunk {chunk_index} cannot span {start_s} to {end_s} seconds")
         self._uploads.raise_errors()
         for level in LEVELS:
-            self._check_kv(kvs[level], f"chunk {chunk_index}, level {level}")
+            self.spec.check(kvs[level], f"chunk {chunk_index}, level {level}")
         if thumbnail is not None:
             check_thumbnail(thumbnail)
         encoded = None if vectors is None else encode_vectors(vectors, self._retriever)
-        stored = {level: self._add(level, kvs[level]) for level in LEVELS}
-        picture = self._attach("thumbnails", chunk_index, thumbnail)
-        known_by = self._attach("vectors", chunk_index, encoded)
+        stored = {level: self._shards.put(level, kvs[level]) for level in LEVELS}
+        picture = self._shards.attach("thumbnails", chunk_index, thumbnail)
+        known_by = self._shards.attach("vectors", chunk_index, encoded)
         entry = ChunkEntry(
             chunk_index, float(start_s), float(end_s), frames, stored, frames_checksum, picture, known_by
         )
@@ -227,39 +213,23 @@ class IndexWriter:
         self._check_open()
         if self._contents.prompt is None or not self._contents.chunks:
             raise ValueError("an index needs its prompt and at least one chunk before it is committed")
-        self._seal_open()
+        self._shards.close()
         self._uploads.drain()
-        self._check_stored()
+        storage, index = self._storage, (self.video.video_id, self.spec.index_fp)
+        commit.check_stored(storage, index, self._inherited | {self.attempt}, self._contents.shards.values())
         manifest = self._manifest(self._contents)
         if self._base is not None:
-            catalog.delete(self._storage, manifest)
+            catalog.delete(storage, manifest)
         self._commit_sent = True
-        try:
-            if self._base is None:
-                self._storage.create(manifest.path, manifest.to_json())
-            else:
-                self._storage.swap(manifest.path, manifest.to_json(), self._base.version)
-        except (FileExistsError, ArchiveError) as error:
-            # A request whose answer was lost is sent again, and then meets its own manifest.
-            winner = self._committed_attempt()
-            if winner is None:
-                raise
-            if winner != self.attempt:
-                self.abort()
-                raise AlreadyCommittedError(
-                    f"{self.video.name}: another writer committed this index first ({manifest.path}). "
-                    "Nothing is lost; use that one."
-                ) from error
+        if not commit.put_in_place(storage, manifest, None if self._base is None else self._base.version):
+            self.abort()
+            raise AlreadyCommittedError(
+                f"{self.video.name}: another writer committed this index first ({manifest.path}). "
+                "Nothing is lost; use that one."
+            )
         self._finished = True
-        try:
-            catalog.write(self._storage, manifest)
-            for obsolete in self._replaces:
-                self._hide(obsolete)
-            for attempt in sorted(self._inherited | ({self.attempt} if self._may_have_heirs else set())):
-                journal.delete(self._storage, self.video.video_id, self.spec.index_fp, attempt)
-        except ArchiveError as error:
-            # The index is committed and hides what it replaces; `gc` and `ls` do the rest at any time.
-            logger.warning("Not everything around %s is up to date: %s", manifest.path, error)
+        journals = self._inherited | ({self.attempt} if self._may_have_heirs else set())
+        commit.tidy_up(storage, manifest, self._replaces, journals)
         return manifest
 
     def _manifest(self, contents: Contents) -> Manifest:
@@ -272,7 +242,7 @@ class IndexWriter:
             chunks=chunks,
             shards=shards,
             attempt=self.attempt,
-            software=_software(),
+            software=software.versions(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             recorded_at=self._recorded_at,
             metadata=self._metadata,
@@ -286,22 +256,10 @@ class IndexWriter:
         return self._journal is not None and self._journal.sent
 
     def _store_journal(self, keeper: JournalKeeper) -> None:
-        """Seal what is open, and store the journal behind it."""
-        self._seal_open()
+        """Close the open shards, and store the journal behind them."""
+        self._shards.close()
         contents = self._contents.copy()
         keeper.store(lambda: self._manifest(contents).to_json())
-
-    def _check_stored(self) -> None:
-        """All shards are there, in full, before anyone is told of them: a sweep may have taken a writer for dead."""
-        for attempt in sorted(self._inherited | {self.attempt}):
-            folder = layout.attempt(self.video.video_id, self.spec.index_fp, attempt)
-            stored = {info.path: info.size for info in self._storage.files(folder)}
-            for entry in self._contents.shards.values():
-                if entry.attempt == attempt and stored.get(f"{folder}/{entry.name}") != entry.size:
-                    raise ArchiveNotWritableError(
-                        f"{folder}/{entry.name} is not stored as it was written. Another program may have deleted "
-                        "it, or the storage lost it; nothing was committed. Ingest the video again."
-                    )
 
     def suspend(self) -> None:
         """Stop, and leave what there is for :meth:`resume`.
@@ -310,7 +268,7 @@ class IndexWriter:
         """
         if self._finished:
             return
-        if self._journal is None or not self._opened or not self.chunks:
+        if self._journal is None or not self._shards.any_begun or not self.chunks:
             self.abort()
             return
         try:
@@ -330,13 +288,13 @@ class IndexWriter:
             return
         self._finished = True
         self._uploads.cancel()
+        key = (self.video.video_id, self.spec.index_fp, self.attempt)
         try:
             # Once the manifest was sent it may still arrive, whatever the error was; its shards must then be there.
-            if self._commit_sent and self._committed_attempt() in (None, self.attempt):
+            if self._commit_sent and commit.committed_attempt(self._storage, key[:2]) in (None, self.attempt):
                 logger.warning("Left %s in place: its commit may have been received", self._folder)
                 return
             if self._may_have_heirs:
-                key = (self.video.video_id, self.spec.index_fp, self.attempt)
                 if not journal.withdraw(self._storage, *key):
                     logger.info("Left %s to another writer, which goes on from there", self._folder)
                     return
@@ -358,82 +316,6 @@ class IndexWriter:
         else:
             self.abort()
 
-    def _add(self, level: Level, kv: KV) -> StoredKV:
-        if level in self._open and not self._open[level].has_room(kv):
-            self._seal(self._open.pop(level))
-        if level not in self._open:
-            self._open[level] = self._builder(level)
-        return self._open[level].add(kv)
-
-    def _attach(self, part: Attachment, chunk_index: int, data: bytes | None) -> StoredAttachment | None:
-        if data is None:
-            return None
-        if part in self._attachments and not self._attachments[part].has_room(data):
-            self._seal(self._attachments.pop(part))
-        if part not in self._attachments:
-            number, name = self._next_name(part)
-            self._attachments[part] = AttachmentBuilder(part, number, self.attempt, name, self._head_ranges)
-        return self._attachments[part].add(chunk_index, data)
-
-    def _builder(self, part: Part) -> ShardBuilder:
-        number, name = self._next_name(part)
-        return ShardBuilder(self.spec, part, number, self.attempt, name, self._head_ranges)
-
-    def _next_name(self, part: ShardPart) -> tuple[int, str]:
-        """A new shard's place in the manifest, and its file's name."""
-        number, self._next_shard = self._next_shard, self._next_shard + 1
-        name = layout.shard(part, self._opened[part])
-        self._opened[part] += 1
-        return number, name
-
-    def _seal_open(self) -> None:
-        for level in list(self._open):
-            self._seal(self._open.pop(level))
-        for part in list(self._attachments):
-            self._seal(self._attachments.pop(part))
-
-    def _seal(self, builder: ShardBuilder | AttachmentBuilder) -> None:
-        shard = builder.finish()
-        self._contents.shards[builder.number] = shard.entry
-        self._uploads.put(f"{self._folder}/{shard.entry.name}", shard.data)
-
-    def _hide(self, obsolete: Manifest) -> None:
-        """Remove manifest and row of an index that was replaced. Its files stay for their readers, until `gc`."""
-        if self._committed_attempt(obsolete.index_fp) == obsolete.attempt:
-            catalog.delete(self._storage, obsolete)
-            self._storage.delete(obsolete.path)
-
-    def _committed_attempt(self, index_fp: str | None = None) -> str | None:
-        """The attempt whose manifest is in place (of this index, or that one), or None if there is none."""
-        path = layout.manifest(self.video.video_id, index_fp or self.spec.index_fp)
-        try:
-            return Manifest.from_json(self._storage.read(path), path).attempt
-        except FileNotFoundError:
-            return None
-
     def _check_open(self) -> None:
         if self._finished:
             raise ValueError("this writer is finished: it was committed or aborted")
-
-    def _check_kv(self, kv: KV, what: str) -> None:
-        spec = self.spec
-        layers, heads, _, dim = kv.keys_LHTD.shape
-        found = (layers, heads, dim, str(kv.keys_LHTD.dtype).removeprefix("torch."))
-        values = str(kv.values_LHTD.dtype).removeprefix("torch.")
-        wanted = (spec.layers, spec.kv_heads, spec.head_dim, spec.dtype)
-        if found != wanted or values != spec.dtype:
-            raise ValueError(
-                f"{what}: (layers, KV heads, head dimension, dtype) is {found}, values {values}; the spec says {wanted}"
-            )
-
-
-@functools.cache
-def _software() -> dict[str, str]:
-    """Versions of what shaped the stored bytes, for whoever investigates a difference later."""
-    versions = {"python": platform.python_version()}
-    for package in ("videox2l", "torch", "transformers", "pyarrow", "av"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # used from a source folder that is not installed
-            continue
-    return versions

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -14,11 +15,13 @@ from tests.archives import COMPRESSION, random_chunks
 from videox2l.answering import Answer
 from videox2l.answering.decode import generate
 from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
-from videox2l.errors import TruncatedVideoError
+from videox2l.errors import CheckpointError, TruncatedVideoError
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, ChunkKV, MixedKV, mix
 from videox2l.models import KVCompressibleModel, RelevanceHeads, load_model
 from videox2l.models.cache import to_cache
+from videox2l.models.retriever import Retriever, load_retriever
+from videox2l.models.retriever.embeddings import EmbeddingRetriever
 from videox2l.parallel import (
     Ranks,
     ShardedVideoXL,
@@ -32,7 +35,7 @@ from videox2l.prefill import index_spec, prefill_chunks
 from videox2l.prefill.append import stored_state
 from videox2l.selection import QuestionContext
 from videox2l.selection.select import SCORERS
-from videox2l.store import Archive
+from videox2l.store import Archive, IndexWriter
 from videox2l.video import DecodedChunk
 
 SINGLE_PASS = dataclasses.replace(COMPRESSION, prefill="single-pass")
@@ -154,7 +157,7 @@ def scores_with(model: KVCompressibleModel, parts: Sequence[KV], heads: Relevanc
         model.relevance_heads = before
 
 
-def ingest(ranks: Ranks, checkpoint: Path, archive: str, damaged: bool = False) -> None:
+def ingest(ranks: Ranks, checkpoint: Path, archive: str, damaged: bool = False, retriever: str | None = None) -> None:
     """Prefill a random video and commit it; ``damaged``: its decoder gives up after two chunks."""
     model = share(checkpoint, ranks)
     if not ranks.leads:
@@ -163,15 +166,44 @@ def ingest(ranks: Ranks, checkpoint: Path, archive: str, damaged: bool = False) 
     decoded = random_chunks(model, CHUNKS)
     spec = index_spec(model, SamplingConfig(), COMPRESSION)
     with Archive.open(archive, create=True).create_index(VIDEO, spec) as writer:
-        prefill_over_ranks(model, COMPRESSION, _give_up(decoded) if damaged else decoded, CHUNKS, writer)
+        chosen = _load_retriever(retriever, model, writer)
+        decoded = _give_up(decoded) if damaged else decoded
+        prefill_over_ranks(model, COMPRESSION, decoded, CHUNKS, writer, retriever=chosen)
         writer.commit()
 
 
-def ingest_with(model: KVCompressibleModel, archive: str) -> None:
+def ingest_with(model: KVCompressibleModel, archive: str, retriever: str | None = None) -> None:
     spec = index_spec(model, SamplingConfig(), COMPRESSION)
     with Archive.open(archive, create=True).create_index(VIDEO, spec) as writer:
-        prefill_chunks(model, COMPRESSION, random_chunks(model, CHUNKS), CHUNKS, writer)
+        chosen = _load_retriever(retriever, model, writer)
+        prefill_chunks(model, COMPRESSION, random_chunks(model, CHUNKS), CHUNKS, writer, retriever=chosen)
         writer.commit()
+
+
+def _load_retriever(name: str | None, model: KVCompressibleModel, writer: IndexWriter) -> Retriever | None:
+    retriever = None if name is None else load_retriever(name, model)
+    writer.retrieved_by(None if retriever is None else retriever.identity)
+    return retriever
+
+
+class ShortSighted(EmbeddingRetriever):
+    """Sees nothing."""
+
+    def of_chunk(self, frames_FHWC: np.ndarray, visual_tokens_TN: torch.Tensor) -> np.ndarray:  # noqa: ARG002
+        raise CheckpointError(f"{len(frames_FHWC)} frames are too much")
+
+
+def ingest_short_sighted(ranks: Ranks, checkpoint: Path, archive: str) -> None:
+    """Rank 0's retriever fails."""
+    model = share(checkpoint, ranks)
+    if not ranks.leads:
+        prefill_over_ranks(model, COMPRESSION, None, CHUNKS, None)
+        return
+    retriever = ShortSighted(model)
+    spec = index_spec(model, SamplingConfig(), COMPRESSION)
+    with Archive.open(archive, create=True).create_index(VIDEO, spec) as writer:
+        writer.retrieved_by(retriever.identity)
+        prefill_over_ranks(model, COMPRESSION, random_chunks(model, CHUNKS), CHUNKS, writer, retriever=retriever)
 
 
 VIDEO = VideoIdentity("7" * 32, "random.mp4", "file:///videos/random.mp4", 1, "7" * 64)

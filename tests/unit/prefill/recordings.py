@@ -27,9 +27,10 @@ def record(path: Path, pts: Sequence[int], **options: str) -> Path:
 
 
 def content(manifest: Manifest) -> dict[str, Any]:
-    """All of an index that must not depend on how it came about: times, frames, pictures, and every bit of its KVs."""
+    """All of an index that must not depend on how it came about: times, frames, attachments, and all of its KVs."""
     return {
         "prompt": manifest.prompt.checksum,
+        "retriever": manifest.retriever,
         "chunks": [
             (
                 chunk.index,
@@ -39,6 +40,7 @@ def content(manifest: Manifest) -> dict[str, Any]:
                 chunk.frames_checksum,
                 {level: (kv.tokens, kv.checksum) for level, kv in chunk.levels.items()},
                 chunk.thumbnail.checksum if chunk.thumbnail is not None else None,
+                chunk.vectors.checksum if chunk.vectors is not None else None,
             )
             for chunk in manifest.chunks
         ],

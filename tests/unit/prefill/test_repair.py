@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.checkpoints import write_random_checkpoint
+from tests.retriever_checkpoints import KINDS, write_retriever
 from tests.unit.prefill.recordings import COMPRESSION, SAMPLING, content, record
 from tests.unit.video.clips import regular
 from videox2l.config import SamplingConfig
 from videox2l.errors import ArchiveFormatError
 from videox2l.models import KVCompressibleModel, load_model
+from videox2l.models.retriever import OWN
 from videox2l.prefill import Repair, append_video, ingest_video, repair
 from videox2l.store import Archive, Manifest, layout
 from videox2l.store.documents import seal
@@ -136,6 +141,78 @@ def test_a_recording_that_was_continued(
     assert [result.action for result in mend(archive, random_model)] == ["rebuilt"]
     assert verify(archive.storage).ok
     assert content(archive.open_index(before.video.video_id).manifest) == content(before)
+
+
+RETRIEVERS = ("own", *KINDS)
+
+
+@pytest.mark.parametrize("pattern", ["vectors-00000.arrow", "low-00000.arrow", "manifest.json"])
+@pytest.mark.parametrize("kind", RETRIEVERS)
+def test_vectors_come_back(
+    random_model: KVCompressibleModel, archive: Archive, clip: Path, tmp_path: Path, kind: str, pattern: str
+) -> None:
+    retriever = kind if kind == OWN else str(write_retriever(tmp_path / "retriever", kind))
+    before = ingested(random_model, archive, clip, retriever=retriever)
+    vectors = archive.open_index(before.video.video_id).vectors()
+    for path in Path(archive.url).rglob(pattern):
+        flip(path)
+    [planned] = mend(archive, random_model, dry_run=True)
+    [done] = mend(archive, random_model)
+    assert done == planned
+    assert (done.action, done.error) == ("rebuilt", "")
+    after = archive.open_index(before.video.video_id)
+    assert content(after.manifest) == content(before)
+    assert after.manifest.retriever is not None
+    for found, expected in zip(after.vectors(), vectors, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert verify(archive.storage).ok
+
+
+def _lose(retriever: Path) -> None:
+    shutil.rmtree(retriever)
+
+
+def _other_weights(retriever: Path) -> None:
+    shutil.rmtree(retriever)
+    write_retriever(retriever, "clip", seed=1)
+
+
+def _no_weights(retriever: Path) -> None:
+    (retriever / "config.json").write_text("{}")
+
+
+LOST_RETRIEVERS = {
+    "gone": (_lose, r"is not here: bring it back"),
+    "other weights": (_other_weights, "has other weights or settings here"),
+    "no checkpoint": (_no_weights, "does not say what model it is"),
+}
+
+
+@pytest.mark.parametrize("case", LOST_RETRIEVERS)
+def test_without_the_very_retriever_it_is_left_or_rebuilt_without_vectors(
+    random_model: KVCompressibleModel, archive: Archive, clip: Path, tmp_path: Path, case: str
+) -> None:
+    lose, message = LOST_RETRIEVERS[case]
+    retriever = write_retriever(tmp_path / "retriever", "clip")
+    before = ingested(random_model, archive, clip, retriever=str(retriever))
+    flip(Path(archive.url) / before.shard_path(0))
+    lose(retriever)
+    damaged = verify(archive.storage).damaged
+    for dry_run in (True, False):
+        [left] = mend(archive, random_model, dry_run=dry_run)
+        assert left.action == "left"
+        assert re.search(message, left.error)
+        assert "--no-vectors" in left.error
+    assert verify(archive.storage).damaged == damaged
+
+    [done] = mend(archive, random_model, vectors=False)
+    assert (done.action, done.error) == ("rebuilt", "")
+    after = archive.open_index(before.video.video_id).manifest
+    assert after.retriever is None
+    assert [chunk.levels["low"].checksum for chunk in after.chunks] == [
+        chunk.levels["low"].checksum for chunk in before.chunks
+    ]
+    assert verify(archive.storage).ok
 
 
 def _change(archive: Archive, recording: Path) -> None:

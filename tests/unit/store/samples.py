@@ -13,6 +13,7 @@ import torch
 from videox2l.identity import VideoIdentity
 from videox2l.kv.chunk import KV, LEVELS, ChunkKV, Level
 from videox2l.store import Archive, IndexSpec, IndexWriter, Manifest
+from videox2l.store.storage import Storage
 
 LAYERS, KV_HEADS, HEAD_DIM = 3, 2, 8
 
@@ -78,3 +79,11 @@ def assert_same(a: KV, b: KV) -> None:
         assert left.shape == right.shape
         # Bits, not values: NaN must survive too, and -0.0 is not 0.0.
         assert torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8))
+
+
+def flip(archive: Archive, path: str, offset: int) -> None:
+    """Change a bit of the byte there."""
+    storage = Storage(archive.url)
+    data = bytearray(storage.read(path))
+    data[offset] ^= 0x10
+    storage.write(path, bytes(data))

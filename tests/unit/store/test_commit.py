@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -91,12 +90,6 @@ def test_exception_aborts(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> 
     assert archive.has(video().video_id, spec())
 
 
-def test_known_index_is_refused_before_work(archive: Archive) -> None:
-    write_index(archive)
-    with pytest.raises(AlreadyCommittedError):
-        archive.create_index(video(), spec())
-
-
 def test_upload_error_surfaces(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard, "TARGET_BYTES", {"low": 0, "high": 0, "prompt": 0})
 
@@ -160,19 +153,3 @@ def test_misuse(archive: Archive) -> None:
             writer.append(0, 2, 1, 1, chunk)
         with pytest.raises(ValueError, match="float16"):
             writer.append(0, 0, 1, 1, random_chunks(1, "float16")[0])
-
-
-def test_unwritable_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a file stands where the archive should be")
-    with pytest.raises(ArchiveNotWritableError, match="cannot write"):
-        Archive.open(tmp_path / "file" / "archive", create=True)
-
-
-def test_permission_denied(local_archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(*args: object, **kwargs: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    # Not by file modes: tests may run as root, whom they do not bind.
-    monkeypatch.setattr("videox2l.store.storage.write_atomically", deny)
-    with pytest.raises(ArchiveNotWritableError, match="Permission denied"):
-        local_archive.create_index(video(), spec())

@@ -6,19 +6,12 @@ import json
 
 import pytest
 
-from tests.unit.store.samples import every_storage, shard_path, spec, video, write_index
-from videox2l.errors import ArchiveFormatError, ArchiveNotFoundError, CorruptDataError
+from tests.unit.store.samples import every_storage, flip, shard_path, write_index
+from videox2l.errors import ArchiveFormatError, CorruptDataError
 from videox2l.store import Archive, Manifest, layout
 from videox2l.store.documents import seal
 from videox2l.store.storage import Storage
 from videox2l.store.verify import verify_index
-
-
-def flip(archive: Archive, path: str, offset: int) -> None:
-    storage = Storage(archive.url)
-    data = bytearray(storage.read(path))
-    data[offset] ^= 0x10
-    storage.write(path, bytes(data))
 
 
 def place(manifest: Manifest, part: str) -> tuple[str, int]:
@@ -86,25 +79,6 @@ def test_manifest_cut_short(archive: Archive) -> None:
         archive.open_index("holiday.mp4")
 
 
-def test_damaged_index_does_not_hide_others(archive: Archive) -> None:
-    manifest = write_index(archive)
-    write_index(archive, name="other.mp4")
-    storage = Storage(archive.url)
-    storage.write(manifest.path, b"{}")
-    storage.delete_folder(layout.CATALOG)
-    assert [video.name for video in archive.videos()] == ["other.mp4"]
-    with pytest.raises(ArchiveFormatError, match="format_version"):
-        archive.open_index(manifest.video.video_id)
-
-
-def test_moved_manifest(archive: Archive) -> None:
-    manifest = write_index(archive)
-    storage = Storage(archive.url)
-    storage.write(layout.manifest("0" * 32, manifest.index_fp), storage.read(manifest.path))
-    with pytest.raises(ArchiveFormatError, match="by hand"):
-        archive.open_index("0" * 32)
-
-
 @pytest.mark.parametrize(("version", "remedy"), [(0, "Ingest"), (2, "Update")])
 def test_other_format_version(archive: Archive, version: int, remedy: str) -> None:
     manifest = write_index(archive)
@@ -130,29 +104,3 @@ def test_missing_field(archive: Archive) -> None:
         storage.write(manifest.path, seal({key: value for key, value in document.items() if key != name}))
         with pytest.raises(ArchiveFormatError, match=f"lacks the field '{name}'"):
             archive.open_index("holiday.mp4")
-
-
-def test_damaged_archive_document(archive: Archive) -> None:
-    flip(archive, layout.ARCHIVE, 0)
-    with pytest.raises(CorruptDataError, match=r"archive\.json is damaged"):
-        Archive.open(archive.url)
-
-
-@every_storage
-def test_damaged_catalog_is_replaced(archive: Archive) -> None:
-    manifest = write_index(archive)
-    path = layout.catalog(video().video_id, spec().index_fp)
-    storage = Storage(archive.url)
-    good = storage.read(path)
-    for offset in range(0, len(good), 997):
-        flip(archive, path, offset)
-        assert archive.videos()[0].video_id == manifest.video.video_id
-    storage.write(path, b"not a Parquet file")
-    assert archive.videos()[0].name == "holiday.mp4"
-    assert storage.read(path) == good
-
-
-@every_storage
-def test_no_archive(archive_url: str) -> None:
-    with pytest.raises(ArchiveNotFoundError, match="is no archive"):
-        Archive.open(archive_url)

@@ -246,6 +246,14 @@ def test_forged_row_with_a_checksum_that_fits(stored: Stored, junk: bytes, keep:
     assert found is None or isinstance(found, CatalogRow)
 
 
+@pytest.mark.parametrize(
+    "retriever", ["{", "[]", "null", "7", '{"name": "own"}', '{"name": 7, "fingerprint": "", "x": 1}']
+)
+def test_a_row_of_an_odd_retriever(stored: Stored, retriever: str) -> None:
+    row = dataclasses.replace(CatalogRow.of(stored[1]), retriever=retriever)
+    assert from_parquet(to_parquet(row)) is None
+
+
 @pytest.mark.parametrize("codec", sorted(CODECS))
 def test_sizes_that_only_the_manifest_claims(local_archive: Archive, codec: str) -> None:
     manifest = write_index(local_archive, codecs={"low": codec, "high": codec})

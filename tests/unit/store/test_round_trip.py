@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import pickle
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,7 +26,7 @@ from tests.unit.store.samples import (
 from videox2l.errors import ArchiveError
 from videox2l.kv.chunk import KV
 from videox2l.kv.codecs import CODECS
-from videox2l.store import DTYPES, Archive, shard
+from videox2l.store import DTYPES, Archive
 from videox2l.store.verify import verify_index
 
 
@@ -50,25 +48,6 @@ def test_bit_exact(archive: Archive, dtype: str) -> None:
     assert_same(reader.low(1), chunks[1]["low"])
     assert [(chunk.start_s, chunk.end_s, chunk.frames) for chunk in manifest.chunks][1] == (10.0, 20.0, 10)
     assert not verify_index(reader.storage, reader.manifest)
-
-
-@every_storage
-def test_several_shards(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
-    chunks = random_chunks(9)
-    room_for = {"low": 2, "high": 4}
-    targets = {level: room_for[level] * chunks[0][level].nbytes + 2000 for level in ("low", "high")}
-    monkeypatch.setattr(shard, "TARGET_BYTES", {**targets, "prompt": 0})
-    manifest = write_index(archive, chunks)
-    assert sorted(entry.name for entry in manifest.shards) == [
-        *(f"high-0000{number}.arrow" for number in range(3)),
-        *(f"low-0000{number}.arrow" for number in range(5)),
-        "prompt.arrow",
-    ]
-    reader = archive.open_index("holiday.mp4")
-    for stored, kvs in zip(reader.high(), chunks, strict=True):
-        assert_same(stored, kvs["high"])
-    for index, kv in reader.low_many(range(9)).items():
-        assert_same(kv, chunks[index]["low"])
 
 
 @every_storage
@@ -137,14 +116,6 @@ def test_catalog_is_a_table(local_archive: Archive) -> None:
     assert table["duration_s"].to_pylist() == [40.0, 40.0]
 
 
-@every_storage
-def test_archive_pickles(archive: Archive) -> None:
-    write_index(archive)
-    copy = pickle.loads(pickle.dumps(archive))
-    assert copy.url == archive.url
-    assert copy.open_index("holiday.mp4").prompt().tokens == 5
-
-
 @pytest.mark.parametrize(("low", "high"), [(name, name) for name in sorted(CODECS)] + [("int4", "squeeze")])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_codecs(local_archive: Archive, low: str, high: str, dtype: str) -> None:
@@ -169,29 +140,6 @@ def expected(kv: KV, name: str) -> KV:
         return kv
     fields = {field: memoryview(data) for field, data in codec.encode(kv).items()}
     return codec.decode(fields, tuple(kv.keys_LHTD.shape), kv.keys_LHTD.dtype)
-
-
-def test_an_index_is_found_however_it_is_encoded(local_archive: Archive) -> None:
-    manifest = write_index(local_archive, codecs={"low": "int8", "high": "squeeze"})
-    found = local_archive.find_index(video(), spec())
-    assert found is not None
-    assert found.manifest == manifest
-    assert local_archive.find_index(video(), spec(sampling={"fps": 2.0})) is None
-    assert local_archive.find_index(video("other.mp4"), spec()) is None
-
-
-def test_a_recording_that_has_grown_is_found_by_its_whole_content(local_archive: Archive) -> None:
-    manifest = write_index(local_archive)
-    grown = dataclasses.replace(video(), size=2000, sha256="ab" * 32, video_id="ab" * 16)
-    chunks = random_chunks(2)
-    with local_archive.extend_index(manifest, grown, keep=3) as writer:
-        for number, kvs in enumerate(chunks, start=3):
-            writer.append(number, 10.0 * number, 10.0 * number + 10, 10, kvs)
-        writer.commit()
-    found = local_archive.find_index(grown, spec())
-    assert found is not None
-    assert found.manifest.video.video_id == manifest.video.video_id
-    assert local_archive.find_index(video(), spec()) is None
 
 
 def test_what_a_codec_cannot_store_is_said_at_once(local_archive: Archive) -> None:

@@ -46,6 +46,7 @@ def test_round_trip(archive: Archive) -> None:
     write(archive)
     reader = archive.open_index(video().video_id)
     assert reader.manifest.retriever == RETRIEVER
+    assert archive.videos()[0].indexes[0].retrieved_by == RETRIEVER
     for number, found in enumerate(reader.vectors()):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, vectors(number), atol=1e-3)  # stored in float16
@@ -54,6 +55,7 @@ def test_round_trip(archive: Archive) -> None:
 
 def test_an_index_without(archive: Archive) -> None:
     write_plain_index(archive)
+    assert archive.videos()[0].indexes[0].retrieved_by is None
     with pytest.raises(ConfigError, match="--retriever and --replace"):
         archive.open_index(video().video_id).vectors()
 

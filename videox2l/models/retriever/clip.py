@@ -55,7 +55,7 @@ class ClipRetriever:
         self._network = network.eval().requires_grad_(False).to(device)
         text = network.config.text_config
         self._length = int(text.max_position_embeddings)
-        self.identity = RetrieverIdentity(name, _fingerprint(folder), _dimension(network))
+        self.identity = RetrieverIdentity(name, folder_fingerprint(folder), _dimension(network))
 
     @torch.inference_mode()
     def of_chunk(self, frames_FHWC: np.ndarray, visual_tokens_TN: torch.Tensor) -> np.ndarray:  # noqa: ARG002
@@ -87,6 +87,12 @@ def check_kind(folder: Path, name: str) -> str:
     return kind
 
 
+def folder_fingerprint(folder: Path) -> str:
+    """Of a checkpoint's weights and settings: equal where its vectors can be compared."""
+    files = sorted({*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt")})
+    return fingerprint({"retriever": 1, "files": {path.name: hash_file(path)[0] for path in files}})
+
+
 def _unit(found: Any) -> np.ndarray:
     rows_ND: torch.Tensor = found if isinstance(found, torch.Tensor) else found.pooler_output
     unit: np.ndarray = F.normalize(rows_ND.float(), dim=-1).cpu().numpy()
@@ -104,8 +110,3 @@ def _model_type(folder: Path) -> str:
         return str(json.loads(path.read_text())["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} does not say what model it is: is this a checkpoint folder?") from error
-
-
-def _fingerprint(folder: Path) -> str:
-    files = sorted({*folder.glob("*.safetensors"), *folder.glob("*.json"), *folder.glob("*.txt")})
-    return fingerprint({"retriever": 1, "files": {path.name: hash_file(path)[0] for path in files}})
