@@ -37,11 +37,11 @@ def ask(
     select: Annotated[
         str,
         typer.Option(
-            help="Chunks to re-load in detail: a scorer (`attention`, `keys`, `key_bounds`, `two_step`, `random`), "
-            "several as in `attention+keys`, `all`, `none`, `uniform`, `recent`, or numbers like `0,4-6`."
+            help="Chunks to re-load in detail: a scorer (`attention`, `keys`, `key_bounds`, `two_step`, `retriever`, "
+            "`random`), several as in `attention+keys`, `all`, `none`, `uniform`, `recent`, or numbers like `0,4-6`."
         ),
     ] = "attention",
-    top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.")] = 2,
+    top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.", min=0)] = 2,
     policy: Annotated[
         str,
         typer.Option(
@@ -74,7 +74,7 @@ def ask(
         ),
     ] = None,
     to: Annotated[str | None, typer.Option(metavar="TIME", help="Ask only about the video up to here.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.")] = 128,
+    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.", min=1)] = 128,
     temperature: Annotated[float, typer.Option(help="0 is greedy: the same answer every time.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="With a temperature: sample from this much of the probability.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="With a temperature: makes the answer repeatable.")] = None,

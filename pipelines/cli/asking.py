@@ -67,7 +67,7 @@ class Asking:
         return videox2l.open(self.archive, self._loaded, create=create, storage_options=self.storage_options)
 
     def is_file(self, video: str) -> bool:
-        return bool(video) and Path(video).expanduser().exists()
+        return bool(video) and Path(video).expanduser().is_file()
 
     def video(self, library: Library, video: str) -> Video:
         """The video called ``video``; a file that the archive lacks is prefilled here and now.

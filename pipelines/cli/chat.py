@@ -28,7 +28,7 @@ _HELP = {
     "/spans": "what the last answer read in detail, and what came next",
     "/explain": "ask the last question again without each chunk that it read",
     "/video NAME": "go on with another video: its name, id or file; alone: list them",
-    "/select WHICH [K]": "what to read in detail: attention, all, none, random, 0,4-6; K: how many at most",
+    "/select WHICH [K]": "what to read in detail: all, none, 0,4-6 or a scorer, as in --select; K: how many at most",
     "/budget LIMITS": "what a question may cost: chunks=2,bytes=4MiB,ms=500; off for no limit",
     "/part FROM [TO]": "ask only about this part, such as 90 or 1:30; - for an open side, off for all",
     "/new": "forget the conversation so far",

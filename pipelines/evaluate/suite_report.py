@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipelines.evaluate import suite_plots as plots
-from videox2l.evaluation.suites.methods import DEFAULT, HIGH_ONLY, LOW_ONLY, PRESS, QUESTION_AWARE, RIGHT_CHUNK
+from videox2l.evaluation.suites.methods import DEFAULT, PRESS
 from videox2l.evaluation.suites.metrics import READ_GOALS, RECOVERY_GOAL
 from videox2l.evaluation.suites.results import NEEDLE_METHODS
 from videox2l.evaluation.suites.tasks import DETAIL
@@ -19,23 +19,15 @@ from videox2l.evaluation.suites.tasks import DETAIL
 Rows = Sequence[Mapping[str, Any]]
 
 _DESCRIPTIONS = {
-    LOW_ONLY: "every chunk in detail",
-    HIGH_ONLY: "the gist alone",
-    RIGHT_CHUNK: "the chunk that holds the answer, which nobody knows beforehand",
     "uniform compression": "all chunks at one ratio, with at least as many bytes",
     "sliding window": "the newest low KVs and nothing else",
     "random tokens": "low KVs by chance",
     "key norm": "low KVs whose keys are small",
     "KeyDiff": "low KVs whose keys are unlike the others",
     "SnapKV-like": "low KVs that a typical question attends to",
-    QUESTION_AWARE: "low KVs that this question attends to: it must read them all first",
     "bi-level, random": "chunks by chance",
     "bi-level, uniform": "chunks spread evenly",
     "bi-level, recent": "the last chunks",
-    DEFAULT: "chunks that the question attends to: the default",
-    "bi-level, keys": "chunks whose mean key is like the question",
-    "bi-level, key_bounds": "chunks by the bounds of their keys",
-    "bi-level, two_step": "chunks that a draft answer attends to",
 }
 
 

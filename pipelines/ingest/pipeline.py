@@ -53,6 +53,7 @@ from pipelines.ingest.tracker import running_tracker
 from videox2l.config import to_dict
 from videox2l.errors import ArchiveNotFoundError
 from videox2l.identity import source_url
+from videox2l.models.registry import check_model_name
 from videox2l.models.retriever import check_retriever
 from videox2l.prefill.append import known_recordings
 from videox2l.store import Archive
@@ -110,6 +111,7 @@ def ingest(
     :raises KeyboardInterrupt: stopped by Ctrl-C, or by ``stop``.
     """
     settings = settings or IngestSettings()
+    check_model_name(settings.model)
     began = time.monotonic()
     requests = {request.source: request for request in requests_for(sources, settings)}
     videos = list(requests)

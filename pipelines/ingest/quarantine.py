@@ -21,7 +21,6 @@ from videox2l.errors import (
     CorruptDataError,
     ModelError,
     TruncatedVideoError,
-    VideoX2LError,
 )
 from videox2l.identity import ID_LENGTH, VideoIdentity
 from videox2l.store import Archive, documents, layout
@@ -38,10 +37,6 @@ _PACKAGES = ("videox2l", "av", "torch", "transformers")
 
 class PrefillWorkerLostError(ModelError):
     """Every process that prefilled this video died in it, without getting any further."""
-
-
-class QuarantinedError(VideoX2LError):
-    """The video failed by its own fault before, and is left alone."""
 
 
 @dataclass(frozen=True)

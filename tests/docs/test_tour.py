@@ -17,8 +17,9 @@ def cells(path: Path, kind: str) -> list[Any]:
 
 
 def texts(path: Path) -> list[str]:
-    """What its cells printed that does not depend on the machine."""
+    """What its cells printed that does not depend on the machine: times do, and how a streamed text is cut."""
     printed = ["".join(part.get("text", "") for part in cell.outputs) for cell in cells(path, "code")]
+    printed = [text.replace("|", "") for text in printed]
     return [line for text in printed for line in text.splitlines() if " ms" not in line and "milliseconds" not in line]
 
 

@@ -220,7 +220,7 @@ def stalled(stage: Stage) -> dict[str, Any]:
             str(stage.folder / "stalled"),
             stage.checkpoint,
             cpus_per_actor=64,
-            stall_timeout_s=10,
+            stall_timeout_s=20,  # longer than planning takes on a busy machine
         )
     except Exception as caught:
         return {"type": type(caught).__name__, "text": str(caught), "seconds": time.monotonic() - began}

@@ -124,5 +124,5 @@ def test_the_disk_is_full(stage: Path, undisturbed: Archive) -> None:
 def test_a_job_that_nothing_comes_of_says_what_it_waits_for(stage: Path) -> None:
     found = outcome(stage, "stalled")
     assert found["type"] == "StalledError"
-    for part in ("for 10 s", "short.mp4 (planned)", "CPUs", "run the same command again"):
+    for part in ("for 20 s", "short.mp4 (planned)", "CPUs", "run the same command again"):
         assert part in found["text"]

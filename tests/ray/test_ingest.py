@@ -217,6 +217,9 @@ def test_what_concerns_the_whole_job_is_raised_before_it_starts(run, clips: Path
         run([clips / "*.mkv"])
     with pytest.raises(UnknownModelError, match="no model"):
         run([clips], model=str(tmp_path / "no-such-model"))
+    with pytest.raises(UnknownModelError, match="no model 'tny'"):
+        run([clips], model="tny", archive=tmp_path / "untouched")
+    assert not (tmp_path / "untouched").exists()
     (tmp_path / "file").touch()
     with pytest.raises(ArchiveNotWritableError):
         run([clips], archive=tmp_path / "file" / "archive")

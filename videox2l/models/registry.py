@@ -187,8 +187,28 @@ def _converted(model_type: Any) -> str:
     )
 
 
+def check_model_name(name: str) -> None:
+    """Whether some machine might have such a model: a path may exist elsewhere, and what is on the hub is seen there.
+
+    :raises UnknownModelError: it is neither bundled, a folder here, a path, nor a hub id.
+    """
+    bare = name.partition("?")[0]
+    if "/" not in bare and bare not in _BUNDLED and not Path(bare).expanduser().is_dir():
+        raise _unknown(name)
+
+
+def _unknown(name: str) -> UnknownModelError:
+    return UnknownModelError(
+        f"no model {name!r}: give {TINY!r} or {TINY_PLAIN!r} (bundled), an existing checkpoint folder, or a hub id "
+        "owner/model"
+    )
+
+
 def find_checkpoint(name: str, *, download: bool = True) -> Path:
-    """The local folder of a model, downloaded from the hub where ``name`` is a hub id, unless that is forbidden."""
+    """The local folder of a model, downloaded from the hub where ``name`` is a hub id, unless that is forbidden.
+
+    :raises UnknownModelError: there is no such model.
+    """
     name = name.partition("?")[0]  # settings of the plain backend
     if name in _BUNDLED:
         return _BUNDLED[name]
@@ -198,10 +218,7 @@ def find_checkpoint(name: str, *, download: bool = True) -> Path:
     owner, _, rest = name.partition("/")
     repository, _, subfolder = rest.partition("/")
     if not owner or not repository or name.startswith((".", "/", "~")):
-        raise UnknownModelError(
-            f"no model {name!r}: give {TINY!r} or {TINY_PLAIN!r} (bundled), an existing checkpoint folder, or a hub id "
-            "owner/model"
-        )
+        raise _unknown(name)
     prefix = f"{subfolder}/" if subfolder else ""
     try:
         root = snapshot_download(

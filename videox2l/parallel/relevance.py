@@ -47,7 +47,9 @@ def _refuse_over_ranks(name: str, scorer: Scorer) -> Scorer:
     return score
 
 
-# A question asks for a scorer by name, and on a sharded model the plain ones would take the wrong heads.
+# A question asks for a scorer by name, and on a sharded model the plain ones would take the wrong heads. Those that
+# look at none are as they are; a new one is refused until it is said here that it works.
+_WITHOUT_HEADS = {"random", "retriever"}
 SCORERS["attention"] = score_over_ranks
-for _name in ("keys", "key_bounds", "two_step"):
+for _name in SCORERS.keys() - {"attention"} - _WITHOUT_HEADS:
     SCORERS[_name] = _refuse_over_ranks(_name, SCORERS[_name])

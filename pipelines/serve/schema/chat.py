@@ -105,8 +105,8 @@ class ChatCompletionRequest(LooseRequest):
     select: str = Field(
         default="attention",
         max_length=MAX_TEXT,
-        description="chunks to re-load in detail: a scorer (attention, keys, key_bounds, two_step, random), several as "
-        "in attention+keys, all, none, uniform, recent, or chunk numbers such as 0,4-6",
+        description="chunks to re-load in detail: a scorer (attention, keys, key_bounds, two_step, retriever, random), "
+        "several as in attention+keys, all, none, uniform, recent, or chunk numbers such as 0,4-6",
     )
     top_k: int = Field(default=2, ge=0, description="how many chunks a scorer may choose")
     videox2l: VideoOptions | None = Field(default=None, description="a part of the video, a policy and a budget")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints import VISION, write_random_checkpoint
 from videox2l.errors import CheckpointError, ModelError, UnknownModelError
 from videox2l.models import load_model
+from videox2l.models.registry import check_model_name
 from videox2l.models.video_xl.checkpoint import checkpoint_name, module_name, save_network
 from videox2l.models.video_xl.model import VideoXL
 
@@ -139,6 +140,15 @@ def test_unknown_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UnknownModelError, match=name):
         load_model(name)
+
+
+def test_names_that_no_machine_could_load(checkpoint: Path) -> None:
+    """What may be somewhere else, or on the hub, is not looked for."""
+    for name in ("tiny", "tiny-plain?budget=layer", str(checkpoint), "/on/a/worker", "owner/model"):
+        check_model_name(name)
+    for name in ("tny", "no-such-model?window=2"):
+        with pytest.raises(UnknownModelError, match="no model"):
+            check_model_name(name)
 
 
 def test_identity_is_content_not_name(checkpoint: Path, random_model: VideoXL) -> None:

@@ -15,7 +15,7 @@ from tests.archives import COMPRESSION, random_chunks
 from videox2l.answering import Answer
 from videox2l.answering.decode import generate
 from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
-from videox2l.errors import CheckpointError, TruncatedVideoError
+from videox2l.errors import CheckpointError, ConfigError, TruncatedVideoError
 from videox2l.identity import VideoIdentity
 from videox2l.kv import KV, ChunkKV, MixedKV, mix
 from videox2l.models import KVCompressibleModel, RelevanceHeads, load_model
@@ -155,6 +155,22 @@ def scores_with(model: KVCompressibleModel, parts: Sequence[KV], heads: Relevanc
         return SCORERS["attention"](QuestionContext(model, model.question_ids(QUESTION), _mixed(model, parts)))
     finally:
         model.relevance_heads = before
+
+
+def refused_scorers(ranks: Ranks, checkpoint: Path, parts: Sequence[KV]) -> set[str]:
+    """Those that a model over several ranks does not take."""
+    model = share(checkpoint, ranks)
+    context = QuestionContext(
+        model, model.question_ids(QUESTION), _mixed(model, [model.own_heads(part) for part in parts])
+    )
+    found = set()
+    for name in sorted(SCORERS):  # in the same order on all ranks, as one of them talks to the others
+        try:
+            SCORERS[name](context)
+        except ConfigError as error:
+            if "needs all heads" in str(error):
+                found.add(name)
+    return found
 
 
 def ingest(ranks: Ranks, checkpoint: Path, archive: str, damaged: bool = False, retriever: str | None = None) -> None:

@@ -24,6 +24,7 @@ from videox2l.kv.heads import head_ranges, join_heads
 from videox2l.models import RelevanceHeads
 from videox2l.models.video_xl.model import VideoXL
 from videox2l.parallel import join_ranks
+from videox2l.selection import SCORERS
 from videox2l.store import Archive
 
 # float32: the sums over ranks are added up in another order. Values reach about 10 here.
@@ -112,6 +113,12 @@ def test_relevance(two_ranks, checkpoint, model, whole, heads: RelevanceHeads | 
     first, second = two_ranks.run(programs.scores, checkpoint, parts, heads)
     assert first == pytest.approx(expected, rel=1e-4)
     assert first == second
+
+
+def test_scorers_that_would_take_the_wrong_heads_are_refused(two_ranks, checkpoint, whole) -> None:
+    parts = [whole[0], *(kvs["high"] for kvs in whole[1])]
+    for refused in two_ranks.run(programs.refused_scorers, checkpoint, parts):
+        assert refused == SCORERS.keys() - {"attention", "random", "retriever"}
 
 
 @pytest.fixture(scope="module")
