@@ -1,15 +1,13 @@
-"""Questions a second of a batch, against asking one by one; on the bundled model, in one run."""
+"""The time of a batch beside that of asking one by one, measured in turn: ``videox2l bench batch``."""
 
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +16,9 @@ from rich.table import Table
 
 from pipelines.batch import BatchSettings, batch
 from pipelines.bench.random_archive import write_videos
+from pipelines.bench.rows.process_memory import MemorySampler
+from pipelines.bench.rows.report import Report, Section, Setup, row_of
+from pipelines.bench.rows.timing import Times
 from pipelines.ingest.cluster import ray_cluster
 from videox2l.answering import ResidentVideo, ask
 from videox2l.config import GenerationConfig
@@ -32,28 +33,25 @@ _WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class BatchReport:
-    """Questions a second: ``one_by_one`` on as many CPU threads as there are ``actors``, and of a ``batch`` from when
-    an actor has its model.
+class BatchFigures:
+    """Seconds that all questions took: of a batch, and one by one on as many CPU threads as there are ``actors``.
 
-    ``batch_whole``: of the whole call, on a Ray that runs already. ``started_s``: what that adds, in seconds.
-    ``ratio``: the median over pairs that were measured in turn. ``same_answers``: how many of all.
+    ``ready``: from when an actor has its model. ``whole``: of the whole call, on a Ray that runs already. The second
+    way of both is one by one. ``same_answers``: how many of all. Peaks are of all processes, also of the one that asks
+    one by one.
     """
 
+    model: str
+    dtype: str
     actors: int
+    slots: int
+    max_new_tokens: int
     videos: int
     questions: int
     answer_tokens: float
-    one_by_one: float
-    batch: float
-    batch_whole: float
-    started_s: float
-    ratio: float
-    ratio_whole: float
+    ready: Times
+    whole: Times
     same_answers: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
 
 def bench_batch(
@@ -66,7 +64,7 @@ def bench_batch(
     actors: int = 1,
     repeats: int = 3,
     progress: Callable[[str], None] = lambda _: None,
-) -> BatchReport:
+) -> BatchFigures:
     """Ask ``questions`` of each of ``videos`` of random KVs, both ways, ``repeats`` times in turn."""
     threads = torch.get_num_threads()
     torch.set_num_threads(actors)  # both sides have as many cores
@@ -99,7 +97,7 @@ def _measure(
     actors: int,
     repeats: int,
     progress: Callable[[str], None],
-) -> BatchReport:
+) -> BatchFigures:
     archive = Archive.open(folder / "archive", create=True)
     ids = write_videos(archive, loaded, videos, _CHUNKS)
     rows = [
@@ -117,53 +115,65 @@ def _measure(
         texts = [
             ask(loaded, resident[row["video"]], row["question"], generation=generation).text for row in rows[:count]
         ]
-        return count / (time.perf_counter() - began), texts
+        return time.perf_counter() - began, texts
 
     one_by_one(_WARM_UP)
-    pairs: list[tuple[float, float, float]] = []
+    alone, ready, whole = list[float](), list[float](), list[float]()
     same = 0
-    for number in range(repeats):
-        progress(f"one by one, {number + 1} of {repeats}")
-        alone, texts = one_by_one(len(rows))
-        progress(f"batch, {number + 1} of {repeats}")
-        out = folder / f"answers-{number}.parquet"
-        began = time.perf_counter()
-        summary = batch(pa.Table.from_pylist(rows), out, archive.url, settings)
-        whole = len(rows) / (time.perf_counter() - began)
-        answers = pq.read_table(out)["answer"].to_pylist()
-        same = sum(a == b for a, b in zip(texts, answers, strict=True))
-        pairs.append((alone, summary.per_second, whole))
-    alone_s, batch_s, whole_s = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return BatchReport(
-        actors,
-        videos,
-        len(rows),
-        summary.answer_tokens / len(rows),
-        alone_s,
-        batch_s,
-        whole_s,
-        len(rows) / whole_s - len(rows) / batch_s,
-        statistics.median(pair[1] / pair[0] for pair in pairs),
-        statistics.median(pair[2] / pair[0] for pair in pairs),
-        same,
+    with MemorySampler() as memory:
+        for number in range(repeats):
+            progress(f"one by one, {number + 1} of {repeats}")
+            seconds, texts = one_by_one(len(rows))
+            alone.append(seconds)
+            progress(f"batch, {number + 1} of {repeats}")
+            out = folder / f"answers-{number}.parquet"
+            began = time.perf_counter()
+            summary = batch(pa.Table.from_pylist(rows), out, archive.url, settings)
+            whole.append(time.perf_counter() - began)
+            ready.append(summary.answering_s)
+            answers = pq.read_table(out)["answer"].to_pylist()
+            same = sum(a == b for a, b in zip(texts, answers, strict=True))
+    peak = memory.peak or None
+    return BatchFigures(
+        model=model,
+        dtype=loaded.geometry.dtype,
+        actors=actors,
+        slots=slots,
+        max_new_tokens=max_new_tokens,
+        videos=videos,
+        questions=len(rows),
+        answer_tokens=summary.answer_tokens / len(rows),
+        ready=Times((tuple(ready), tuple(alone)), peak),
+        whole=Times((tuple(whole), tuple(alone)), peak),
+        same_answers=same,
     )
 
 
-def batch_table(report: BatchReport) -> Table:
+def report(figures: BatchFigures) -> Report:
+    """A batch beside the same questions one by one: without its start, and with it."""
+    case = (
+        f"questions {figures.questions}, videos {figures.videos}, tokens at most {figures.max_new_tokens}, "
+        f"actors {figures.actors} of {figures.slots} slots"
+    )
+    rows = tuple(
+        row_of(times, part="batch", case=case + how, chunks=_CHUNKS, bound="the same questions, one by one with `ask`")
+        for how, times in (("", figures.ready), (", with its start", figures.whole))
+    )
+    setup = Setup(figures.model, "cpu", figures.dtype, threads=1)
+    return Report((Section(setup, rows),), {"batch": dataclasses.asdict(figures)})
+
+
+def table(figures: BatchFigures) -> Table:
     """The figures for people."""
-    title = f"{report.questions} questions about {report.videos} videos, {report.answer_tokens:.1f} tokens an answer"
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1))
-    for heading in ("", "questions a second", "ratio"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    threads = f"{report.actors} thread{'s' if report.actors > 1 else ''}"
-    table.add_row(f"one by one with ask, {threads}", f"{report.one_by_one:.1f}", "")
-    table.add_row(
-        f"batch, {report.actors} process{'es' if report.actors > 1 else ''} of one thread",
-        f"{report.batch:.1f}",
-        f"{report.ratio:.2f}x",
-    )
-    table.add_row(
-        f"batch with its start ({report.started_s:.1f} s)", f"{report.batch_whole:.1f}", f"{report.ratio_whole:.2f}x"
-    )
-    table.add_row(f"same answers: {report.same_answers} of {report.questions}")
-    return table
+    title = f"{figures.questions} questions about {figures.videos} videos, {figures.answer_tokens:.1f} tokens an answer"
+    shown = Table(title=title, title_justify="left", box=None, header_style="bold", padding=(0, 1))
+    for heading in ("", "questions a second", "times as fast"):
+        shown.add_column(heading, justify="left" if not heading else "right")
+    one_by_one, started_s = figures.ready.median(1), figures.whole.median() - figures.ready.median()
+    threads = f"{figures.actors} thread{'s' if figures.actors > 1 else ''}"
+    shown.add_row(f"one by one with ask, {threads}", f"{figures.questions / one_by_one:.1f}", "")
+    processes = f"batch, {figures.actors} process{'es' if figures.actors > 1 else ''} of one thread"
+    for name, times in ((processes, figures.ready), (f"batch with its start ({started_s:.1f} s)", figures.whole)):
+        shown.add_row(name, f"{figures.questions / times.median():.1f}", f"{1 / times.ratio():.2f}x")
+    shown.add_row(f"same answers: {figures.same_answers} of {figures.questions}")
+    return shown

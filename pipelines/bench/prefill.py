@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pipelines.bench.flops import matrix_peak, prefill_flops, synchronize
-from pipelines.bench.peak_memory import peak_bytes, reset_peak
+from pipelines.bench.rows.peak_memory import peak_bytes, reset_peak
 from videox2l.config import CompressionConfig, to_dict
 from videox2l.kv import ChunkKV
 from videox2l.models.laps import Laps

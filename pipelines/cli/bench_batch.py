@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from pipelines.cli import options
+from pipelines.cli import options, output
+from pipelines.cli.bench_figures import Figures
+from pipelines.cli.option_groups import grouped
 
 
+@grouped
 def batch(
     model: options.Model = "tiny",
     videos: Annotated[int, typer.Option(help="Videos of random KVs.", min=1)] = 4,
@@ -19,17 +20,20 @@ def batch(
     slots: Annotated[int, typer.Option(help="Answers that are decoded together.", min=1)] = 32,
     actors: Annotated[int, typer.Option(help="Processes of the batch, each on one thread.", min=1)] = 1,
     repeats: Annotated[int, typer.Option(help="How often both are measured, in turn.", min=1)] = 3,
-    as_json: options.Json = False,
+    *,
+    figures: Figures,
 ) -> None:
     """Compare `videox2l batch` with asking the same questions one by one, on one CPU thread a process.
 
     `videox2l bench batch --videos 8`
-    """
-    from pipelines.bench.batch import batch_table, bench_batch
 
-    notes = Console(stderr=True, highlight=False)
-    with notes.status("preparing") as status:
-        report = bench_batch(
+    `videox2l bench batch --save new.json --compare old.json`
+    """
+    from pipelines.bench.batch import bench_batch, report, table
+
+    before = figures.before()
+    with output.notes().status("preparing") as status:
+        found = bench_batch(
             model,
             videos=videos,
             questions=questions,
@@ -39,7 +43,4 @@ def batch(
             repeats=repeats,
             progress=status.update,
         )
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=1))
-        return
-    Console(highlight=False).print(batch_table(report))
+    figures.conclude(report(found), before, [table(found)])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from pipelines.cli import options
+from pipelines.cli import options, output
+from pipelines.cli.bench_figures import Figures
+from pipelines.cli.option_groups import grouped
 
 
+@grouped
 def ingest(
     model: options.Model = "tiny",
     videos: Annotated[
@@ -25,7 +26,8 @@ def ingest(
     ] = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
-    as_json: options.Json = False,
+    *,
+    figures: Figures,
 ) -> None:
     """Ingest rendered clips on this machine and show where the time goes: by stage, and by prefill actor.
 
@@ -38,21 +40,18 @@ def ingest(
     `videox2l bench ingest`
 
     `videox2l bench ingest --hours 2`
+
+    `videox2l bench ingest --save new.json --compare old.json`
     """
-    from pipelines.bench.ingest import bench_ingest
-    from pipelines.bench.ingest_tables import tables
+    from pipelines.bench.ingest.rows import report
+    from pipelines.bench.ingest.run import bench_ingest
+    from pipelines.bench.ingest.tables import tables
     from pipelines.ingest import IngestSettings
 
-    notes = Console(stderr=True, highlight=False)
+    before = figures.before()
     settings = IngestSettings(
         model=model, device=device, dtype=dtype, prefill_actors=prefill_actors, videos_per_actor=videos_per_actor
     )
-    with notes.status("rendering clips") as status:
-        report = bench_ingest(settings, videos=videos, hours=hours, progress=status.update)
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=1))
-        return
-    console = Console(highlight=False)
-    for table in tables(report):
-        console.print(table)
-        console.print()
+    with output.notes().status("rendering clips") as status:
+        found = bench_ingest(settings, videos=videos, hours=hours, progress=status.update)
+    figures.conclude(report(found), before, tables(found))

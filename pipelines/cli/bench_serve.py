@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from pipelines.cli import options
+from pipelines.cli import output
+from pipelines.cli.bench_figures import Figures
+from pipelines.cli.option_groups import grouped
 
 
+@grouped
 def serve(
     videos: Annotated[int, typer.Option(help="Videos of the archive that is asked about at random.", min=1)] = 100,
     minutes: Annotated[float, typer.Option(help="Length of each.", min=0.1)] = 2.0,
@@ -24,7 +25,8 @@ def serve(
     flame: Annotated[
         Path | None, typer.Option(help="Write a flame graph of one request into this SVG (py-spy).", dir_okay=False)
     ] = None,
-    as_json: options.Json = False,
+    *,
+    figures: Figures,
 ) -> None:
     """Measure answers: the first token, many askers, what HTTP adds, and an archive larger than the caches.
 
@@ -33,14 +35,17 @@ def serve(
 
     `videox2l bench serve`
 
+    `videox2l bench serve --save new.json --compare old.json`
+
     `videox2l bench serve --videos 2000 --questions 100000 --seconds 600 --histogram latency.svg`
     """
     from pipelines.bench.serving import bench_serving, tables
     from pipelines.bench.serving.report import histogram as draw
+    from pipelines.bench.serving.rows import report
 
-    notes = Console(stderr=True, highlight=False)
-    with notes.status("preparing") as status:
-        report = bench_serving(
+    before = figures.before()
+    with output.notes().status("preparing") as status:
+        found = bench_serving(
             videos=videos,
             minutes=minutes,
             questions=questions,
@@ -50,12 +55,6 @@ def serve(
             progress=status.update,
         )
     if histogram is not None:
-        title = f"{report.zipf.questions} questions about {report.zipf.videos} videos, whole answers"
-        histogram.write_text(draw(report.zipf.latencies_ms, title))
-    if as_json:
-        typer.echo(json.dumps(report.to_dict(), indent=1))
-        return
-    console = Console(highlight=False)
-    for table in tables(report):
-        console.print(table)
-        console.print()
+        title = f"{found.zipf.questions} questions about {found.zipf.videos} videos, whole answers"
+        histogram.write_text(draw(found.zipf.latencies_ms, title))
+    figures.conclude(report(found), before, tables(found))

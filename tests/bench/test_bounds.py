@@ -13,24 +13,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from pipelines.bench.bounds import SIZES, Report, Row, compare, load_report, run
+from pipelines.bench.bounds import SIZES, run
 from pipelines.bench.bounds.decode import TOKENS
 from pipelines.bench.bounds.plot import growth_plot
 from pipelines.bench.bounds.prefill import ChunkTimes, prefill_video, without_attention
 from pipelines.bench.bounds.sizes import make_subject
-from pipelines.bench.bounds.timing import Seconds, in_turn
+from pipelines.bench.rows import Report
 from pipelines.cli.bench import bench
 from videox2l.errors import ConfigError
 
 CPU = torch.device("cpu")
-
-
-def row(part: str = "mix", case: str = "24 chunks", ratio: float = 1.2) -> Row:
-    return Row(part, case, 24, 0.003, "one copy", 0.0025, ratio)
-
-
-def report(*rows: Row, size: str = "small") -> Report:
-    return Report(size, "cpu", "float32", 2, "2.13", rows)
 
 
 @pytest.fixture(scope="module")
@@ -62,17 +54,12 @@ def test_bytes_and_tokens_are_those_of_the_work(measured: Report) -> None:
 
 
 def test_growth_is_of_the_longest_video(measured: Report) -> None:
-    assert {name: len(seconds) for name, seconds in measured.growth.items()} == dict.fromkeys(
+    assert {name: len(seconds) for name, seconds in measured.details["prefill"].items()} == dict.fromkeys(
         ("own", "stock", "attention"), 6
     )
-    assert all(list(seconds) == sorted(seconds) for seconds in measured.growth.values())
-    drawn = ElementTree.fromstring(growth_plot(measured.growth, "a < b"))
+    assert all(list(seconds) == sorted(seconds) for seconds in measured.details["prefill"].values())
+    drawn = ElementTree.fromstring(growth_plot(measured.details["prefill"], "a < b"))
     assert "a < b" in "".join(drawn.itertext())
-
-
-def test_json_holds_everything(measured: Report, tmp_path: Path) -> None:
-    (tmp_path / "figures.json").write_text(measured.to_json())
-    assert load_report(tmp_path / "figures.json") == measured
 
 
 def test_the_stock_model_sees_as_many_tokens() -> None:
@@ -98,41 +85,6 @@ def test_without_attention_a_chunk_takes_as_long_as_another() -> None:
     assert without_attention([times(3 + index, index) for index in range(12)]) > 2
 
 
-def test_ways_are_run_in_turn_and_prepared_untimed() -> None:
-    said: list[str] = []
-
-    def way(name: str, seconds: float):  # type: ignore[no-untyped-def]
-        def prepare():  # type: ignore[no-untyped-def]
-            said.append(f"prepare {name}")
-            return lambda: said.append(name) or Seconds(seconds)  # type: ignore[func-returns-value]
-
-        return prepare
-
-    times = in_turn([way("own", 3.0), way("bound", 2.0)], CPU, repeats=3)
-    assert said[-4:] == ["prepare own", "own", "prepare bound", "bound"]
-    assert times.seconds == ((3.0,) * 3, (2.0,) * 3)
-    assert (times.median(), times.ratio()) == (3.0, 1.5)
-
-
-def test_ratios_are_compared_and_times_are_not() -> None:
-    before = report(row("mix", "24 chunks", 1.2), row("mix", "96 chunks", 1.2), row("store", "gone", 1.0))
-    slower = dataclasses.replace(row("mix", "24 chunks", 1.25), seconds=30.0)
-    now = report(slower, row("mix", "96 chunks", 1.6), row("decode", "new", 9.0))
-    assert [(change.case, change.worse) for change in compare(before, now)] == [
-        ("24 chunks", False),
-        ("96 chunks", True),
-    ]
-    assert not any(change.worse for change in compare(before, now, tolerance=0.5))
-
-
-@pytest.mark.parametrize(
-    ("now", "message"), [(report(row(), size="tiny"), "size was small"), (report(row("store")), "no part and case")]
-)
-def test_what_cannot_be_compared(now: Report, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        compare(report(row()), now)
-
-
 def test_the_command_ends_with_1_where_a_ratio_has_become_worse(tmp_path: Path) -> None:
     arguments = ["mix", "--size", "tiny", "--chunks", "3", "--repeats", "1", "--device", "cpu"]
     saved, better = tmp_path / "saved.json", tmp_path / "better.json"
@@ -143,16 +95,13 @@ def test_the_command_ends_with_1_where_a_ratio_has_become_worse(tmp_path: Path) 
     assert good.exit_code == 0
     assert "Ratios against the earlier run" in good.stdout
     document = json.loads(saved.read_text())
-    for one in document["rows"]:
+    for one in document["sections"][0]["rows"]:
         one["ratio"] = 1e-9
     better.write_text(json.dumps(document))
     assert CliRunner().invoke(bench, [*arguments, "--compare", str(better)]).exit_code == 1
 
 
-def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.json").write_text('{"rows": 3}')
-    with pytest.raises(ConfigError, match=r"other\.json holds no figures"):
-        load_report(tmp_path / "other.json")
+def test_a_size_that_there_is_not_is_refused() -> None:
     with pytest.raises(ConfigError, match="no size 'huge'"):
         CliRunner().invoke(bench, ["mix", "--size", "huge"], catch_exceptions=False)
 
@@ -162,4 +111,5 @@ def test_it_runs_where_ray_cannot_be_imported() -> None:
     arguments = ["bench", "all", "--size", "tiny", "--chunks", "3", "--repeats", "1", "--device", "cpu", "--json"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert {row["part"] for row in json.loads(done.stdout)["rows"]} >= {"prefill", "store"}
+    (section,) = json.loads(done.stdout)["sections"]
+    assert {row["part"] for row in section["rows"]} >= {"prefill", "store"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.bench.long_clip import repeat
+from pipelines.bench.ingest.long_clip import repeat
 from videox2l.config import SamplingConfig
 from videox2l.video import plan_video
 from videox2l.video.probe import index_frames

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from pipelines.bench.bounds.first_token import AskedVideo, random_video
-from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import Subject
-from pipelines.bench.bounds.timing import Prepare, Seconds, Work, in_turn
+from pipelines.bench.rows.report import Row, row_of
+from pipelines.bench.rows.timing import Prepare, Seconds, Work, in_turn
 from videox2l.answering import Answer, AnswerEngine, EngineConfig, ResidentVideo
 from videox2l.config import GenerationConfig
 from videox2l.kv import MixedKV
@@ -51,15 +51,12 @@ def _measure(asked: AskedVideo, repeats: int) -> Iterator[Row]:
     step_bytes = weights + memory.nbytes
     bandwidth = buffer.nbytes / times.median(2)
     least = TOKENS * step_bytes / bandwidth
-    yield Row(
+    yield row_of(
+        times,
         part="decode",
         case=f"{asked.chunks} chunks, {TOKENS} tokens",
         chunks=asked.chunks,
-        seconds=times.median(),
         bound="the stock model's loop behind the same cache",
-        bound_s=times.median(1),
-        ratio=times.ratio(),
-        peak_bytes=times.peak,
         more={"tokens/s": TOKENS / times.median()},
     )
     yield Row(

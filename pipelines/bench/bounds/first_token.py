@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 
 from pipelines.bench.bounds.mix import copy_and_rotate
-from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import Subject
-from pipelines.bench.bounds.timing import Seconds, Times, Work, in_turn
 from pipelines.bench.random_archive import write_videos
+from pipelines.bench.rows.report import Row, row_of
+from pipelines.bench.rows.timing import Seconds, Times, Work, in_turn
 from videox2l.answering import Answer, AnswerEngine, EngineConfig, ResidentVideo
 from videox2l.config import GenerationConfig, SelectionConfig
 from videox2l.kv import MixedKV, mix
@@ -167,15 +167,12 @@ def _one_changed(asked: AskedVideo, repeats: int) -> Row:
 
 
 def _row(asked: AskedVideo, how: str, times: Times, bound: str, target: float | None, memory: MixedKV) -> Row:
-    return Row(
+    return row_of(
+        times,
         part="first token",
         case=f"{asked.chunks} chunks, {len(asked.chosen)} in detail, {how}",
         chunks=asked.chunks,
-        seconds=times.median(),
         bound=bound,
-        bound_s=times.median(1),
-        ratio=times.ratio(),
         target=target,
-        peak_bytes=times.peak,
         more={"memory tokens": memory.tokens},
     )

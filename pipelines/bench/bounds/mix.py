@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import PROMPT_TOKENS, Subject
-from pipelines.bench.bounds.timing import in_turn
+from pipelines.bench.rows.report import Row, row_of
+from pipelines.bench.rows.timing import in_turn
 from videox2l.kv import KV, MixedKV, lay_side_by_side, mix, reload
 from videox2l.kv.rope import RopeTables, rotate_in_place
 
@@ -37,16 +37,13 @@ def _measure(subject: Subject, prompt: KV, high: list[KV], low: dict[int, KV], r
         return mix(prompt, reload(high, low), rope_tables)
 
     times = in_turn([lambda: own, lambda: partial(copy_and_rotate, memory, tables)], subject.device, repeats)
-    return Row(
+    return row_of(
+        times,
         part="mix",
         case=f"{len(high)} chunks, {len(low)} in detail",
         chunks=len(high),
-        seconds=times.median(),
         bound="one copy of these bytes, and rotation",
-        bound_s=times.median(1),
-        ratio=times.ratio(),
         target=TARGET,
-        peak_bytes=times.peak,
         more={"MB": memory.nbytes / 1e6},
     )
 

@@ -15,11 +15,11 @@ from statistics import median
 import torch
 from transformers import DynamicCache
 
-from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import PROMPT_TOKENS, Subject
-from pipelines.bench.bounds.timing import timed
 from pipelines.bench.flops import matrix_peak, prefill_flops
-from pipelines.bench.peak_memory import peak_bytes, reset_peak
+from pipelines.bench.rows.peak_memory import peak_bytes, reset_peak
+from pipelines.bench.rows.report import Row
+from pipelines.bench.rows.timing import timed
 from videox2l.kv import LEVELS, ChunkKV
 from videox2l.models.memory import check_fits
 from videox2l.models.video_xl.attention import attend, window_mask
@@ -51,10 +51,10 @@ class Prefilled:
     peak: int | None
 
     @property
-    def growth(self) -> dict[str, tuple[float, ...]]:
+    def growth(self) -> dict[str, list[float]]:
         """Seconds since the start, after each chunk."""
         return {
-            name: tuple(accumulate(getattr(one, name) for one in self.chunks)) for name in ("own", "stock", "attention")
+            name: list(accumulate(getattr(one, name) for one in self.chunks)) for name in ("own", "stock", "attention")
         }
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipelines.bench.bounds import decode, first_token, mix, prefill, selection, store
-from pipelines.bench.bounds.report import Report, Row
 from pipelines.bench.bounds.sizes import Size, Subject, make_subject
-from pipelines.bench.bounds.timing import keep_freed_memory
 from pipelines.bench.prefill import device_name
+from pipelines.bench.rows.report import Report, Row, Section, Setup
+from pipelines.bench.rows.timing import keep_freed_memory
 
 Progress = Callable[[str], None]
 
@@ -31,26 +32,21 @@ def run(
 ) -> Report:
     """Measure ``parts`` of :data:`PARTS`; archives are written below ``folder`` for a while.
 
+    ``details``: of ``prefill``, seconds of it and of its bound after each chunk of the longest video.
+
     :raises ModelError: a prefill that does not fit the device.
     """
     keep_freed_memory()
     progress("making weights")
     subject = make_subject(size, device, dtype)
-    growth: dict[str, tuple[float, ...]] = {}
+    details: dict[str, Any] = {}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(dir=folder, prefix="videox2l-bench-") as place:
         for part in parts:
             progress(part)
-            rows += _rows(part, subject, Path(place), repeats, growth, progress)
-    return Report(
-        size=size.name,
-        device=device_name(device),
-        dtype=str(dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-        rows=tuple(rows),
-        growth=growth,
-    )
+            rows += _rows(part, subject, Path(place), repeats, details, progress)
+    setup = Setup(size.name, device_name(device), str(dtype).removeprefix("torch."), torch.get_num_threads())
+    return Report((Section(setup, tuple(rows)),), details)
 
 
 def _rows(
@@ -58,12 +54,12 @@ def _rows(
     subject: Subject,
     folder: Path,
     repeats: int,
-    growth: dict[str, tuple[float, ...]],
+    details: dict[str, Any],
     progress: Progress,
 ) -> Iterator[Row]:
     if part == "prefill":
         for rows, prefilled in prefill.measure(subject, progress):
-            growth.update(prefilled.growth)  # the last video is the longest
+            details["prefill"] = prefilled.growth  # the last video is the longest
             yield from rows
         return
     measures: Mapping[str, Callable[[], Iterator[Row]]] = {

@@ -8,9 +8,9 @@ from functools import partial
 
 import torch
 
-from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import PROMPT_TOKENS, Subject
-from pipelines.bench.bounds.timing import Work, in_turn
+from pipelines.bench.rows.report import Row, row_of
+from pipelines.bench.rows.timing import Work, in_turn
 from videox2l.config import SelectionConfig
 from videox2l.kv import MixedKV, mix
 from videox2l.models.cache import to_cache
@@ -42,14 +42,11 @@ def measure(subject: Subject, repeats: int, progress: Callable[[str], None]) -> 
 
         for name in SCORERS:
             times = in_turn([partial(score, name), stock], subject.device, repeats)
-            yield Row(
+            yield row_of(
+                times,
                 part="selection",
                 case=f"{chunks} chunks, {name}",
                 chunks=chunks,
-                seconds=times.median(),
                 bound="the stock model over the question, behind the gist",
-                bound_s=times.median(1),
-                ratio=times.ratio(),
-                peak_bytes=times.peak,
                 more={"gist tokens": gist.tokens},
             )

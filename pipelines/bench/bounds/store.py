@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pipelines.bench.bounds.report import Row
 from pipelines.bench.bounds.sizes import PROMPT_TOKENS, Subject
-from pipelines.bench.bounds.timing import Times, Work, in_turn
+from pipelines.bench.rows.report import Row, row_of
+from pipelines.bench.rows.timing import Times, Work, in_turn
 from videox2l.config import SamplingConfig
 from videox2l.identity import VideoIdentity
 from videox2l.kv import LEVELS, ChunkKV, Level
@@ -98,14 +98,11 @@ def _plain_read(folder: Path, reader: IndexReader, level: Level) -> Work:
 
 
 def _row(chunks: int, how: str, bound: str, times: Times, size: int) -> Row:
-    return Row(
+    return row_of(
+        times,
         part="store",
         case=f"{chunks} chunks, {how}",
         chunks=chunks,
-        seconds=times.median(),
         bound=bound,
-        bound_s=times.median(1),
-        ratio=times.ratio(),
-        peak_bytes=times.peak,
         more={"MB": size / 1e6, "MB/s": size / 1e6 / times.median()},
     )

@@ -1,67 +1,74 @@
-"""The figures of ``videox2l bench serve``: as JSON, as tables, and latencies as an SVG."""
+"""The figures of ``videox2l bench serve``: as tables, and latencies as an SVG."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 
-from pipelines.bench.serving.engine import ASKERS, FirstToken, Together
-from pipelines.bench.serving.service import Overhead, Zipf
+from pipelines.bench.rows.timing import Times
+from pipelines.bench.serving.engine import ASKERS
+from pipelines.bench.serving.service import Zipf
 
 _WIDTH, _HEIGHT, _MARGIN = 720, 220, 40
 
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """Of one model: the first token; many answers about one video, about :data:`ASKERS` videos, and over HTTP."""
+    """Of one model, about videos of ``chunks``.
+
+    ``first_tokens``: of :func:`~pipelines.bench.serving.engine.first_tokens`. ``together``: seconds a token of
+    :data:`ASKERS` and of one, in this process by what they ask about, and ``over HTTP``.
+    """
 
     name: str
-    first_token: FirstToken
-    one_video: Together
-    many_videos: Together
-    http: Together
+    dtype: str
+    chunks: int
+    first_tokens: Mapping[str, Times]
+    together: Mapping[str, Times]
 
 
 @dataclass(frozen=True)
-class ServingReport:
-    """All figures of a run."""
+class ServingFigures:
+    """All figures of a run.
+
+    ``overhead``: of :func:`~pipelines.bench.serving.service.measure_overhead`, about one of the videos of ``zipf``,
+    which have ``zipf_chunks`` each.
+    """
 
     models: tuple[ModelFigures, ...]
-    overhead: Overhead
+    overhead: Times
     zipf: Zipf
+    zipf_chunks: int
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return asdict(self)
 
 
-def tables(report: ServingReport) -> Iterator[Table]:
+def tables(figures: ServingFigures) -> Iterator[Table]:
     """For people."""
-    first = _table("First token of a warm question, ms", "model", "bare model", "chunks named", "", "found", "")
-    together = _table(f"Tokens a second, one asker and {ASKERS}", "model", "asked", "one", f"{ASKERS}", "ratio")
-    for model in report.models:
-        token = model.first_token
-        first.add_row(
-            model.name,
-            f"{token.bare_ms:.1f}",
-            f"{token.chosen_ms:.1f}",
-            f"{token.chosen_ratio:.2f}x",
-            f"{token.scored_ms:.1f}",
-            f"{token.scored_ratio:.2f}x",
-        )
-        ways = {"one video": model.one_video, f"{ASKERS} videos": model.many_videos, "over HTTP": model.http}
-        for way, speed in ways.items():
-            together.add_row(model.name, way, f"{speed.one:.0f}", f"{speed.many:.0f}", f"{speed.ratio:.1f}x")
+    first = _table("First token of a warm question, ms", "model", "", "bare model", "engine", "ratio")
+    together = _table(
+        f"Tokens a second, one asker and {ASKERS}", "model", "asked", "one", f"{ASKERS}", "ratio", "stock model's batch"
+    )
+    for model in figures.models:
+        for how, times in model.first_tokens.items():
+            bare, own = f"{times.median(1) * 1000:.1f}", f"{times.median() * 1000:.1f}"
+            first.add_row(model.name, how, bare, own, f"{times.ratio():.2f}x")
+        for how, times in model.together.items():
+            many, one, *stock = (f"{1 / times.median(way):.0f}" for way in range(len(times.seconds)))
+            together.add_row(model.name, how, one, many, f"{1 / times.ratio():.1f}x", *stock)
     yield first
     yield together
     overhead = _table("A question of one token, ms", "over HTTP", "in process", "added")
-    overhead.add_row(*(f"{value:.1f}" for value in asdict(report.overhead).values()))
+    http, process = (figures.overhead.median(way) * 1000 for way in (0, 1))
+    overhead.add_row(*(f"{value:.1f}" for value in (http, process, http - process)))
     yield overhead
-    yield _zipf(report.zipf)
+    yield _zipf(figures.zipf)
 
 
 def histogram(latencies_ms: Sequence[float], title: str) -> str:

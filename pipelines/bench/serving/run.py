@@ -12,9 +12,9 @@ from typing import Any
 
 from pipelines.bench.codecs import one_thread
 from pipelines.bench.random_archive import write_larger_model, write_videos
-from pipelines.bench.serving.engine import ASKERS, Together, measure_first_token, measure_together
+from pipelines.bench.serving.engine import ANSWER_TOKENS, ASKERS, first_tokens, measure_together
 from pipelines.bench.serving.load import Order, run_load
-from pipelines.bench.serving.report import ModelFigures, ServingReport
+from pipelines.bench.serving.report import ModelFigures, ServingFigures
 from pipelines.bench.serving.service import (
     body,
     engine_process,
@@ -32,7 +32,8 @@ Progress = Callable[[str], None]
 # Of the archive's bytes at each level: what a cache for the videos that are asked most would be given.
 CACHE_SHARE = 0.05
 
-_NAMES = ("tiny", "larger")
+# Of the videos that each model is asked about.
+_CHUNKS = 24
 
 
 def bench_serving(
@@ -44,7 +45,7 @@ def bench_serving(
     progress: Progress,
     seconds: float | None = None,
     flame: Path | None = None,
-) -> ServingReport:
+) -> ServingFigures:
     """Measure in temporary folders. Ray is started and ended.
 
     :param minutes: length of each video, at one frame a second.
@@ -79,7 +80,7 @@ def bench_serving(
             overhead = measure_overhead(url, "tiny", config, ids[0], repeats)
             progress(f"asking {questions} questions about {videos} videos")
             zipf = measure_zipf(url, "tiny", ids, questions, seconds, askers=8, share=CACHE_SHARE)
-    return ServingReport(figures, overhead, zipf)
+    return ServingFigures(figures, overhead, zipf, chunks)
 
 
 def _measure_model(
@@ -88,17 +89,19 @@ def _measure_model(
     progress(f"{label}: in process")
     model = load_model(source, device="cpu")
     archive = Archive.open(folder / f"archive-{label}", create=True)
-    ids = write_videos(archive, model, ASKERS, chunks=24)
+    ids = write_videos(archive, model, ASKERS, _CHUNKS)
     readers = [archive.open_index(video_id) for video_id in ids]
-    first_token = measure_first_token(model, readers[0], 10 * repeats)
-    one_video = measure_together(model, readers[:1], repeats)
-    many_videos = measure_together(model, readers, repeats)
+    first = first_tokens(model, readers[0], 10 * repeats)
+    together = {
+        "about one video": measure_together(model, readers[:1], repeats),
+        f"about {ASKERS} videos": measure_together(model, readers, repeats),
+    }
     progress(f"{label}: over HTTP")
     with running_service(archive.url, source, model_name=label) as url:
-        http = Together(*measure_askers(url, label, ids[:1], ASKERS, tokens=64, repeats=repeats))
+        together["over HTTP"] = measure_askers(url, label, ids[:1], ASKERS, ANSWER_TOKENS, repeats)
         if flame is not None:
             _draw_flame(url, label, ids[0], flame)
-    return ModelFigures(label, first_token, one_video, many_videos, http)
+    return ModelFigures(label, model.geometry.dtype, _CHUNKS, first, together)
 
 
 def _draw_flame(url: str, name: str, video: str, path: Path) -> None:

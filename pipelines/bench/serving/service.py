@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 from ray import serve
 
+from pipelines.bench.rows.peak_memory import process_peak_bytes, reset_process_peak
+from pipelines.bench.rows.timing import Times
 from pipelines.bench.serving.load import Order, Reply, run_load, tokens_per_second
 from pipelines.serve import ServiceConfig
 from pipelines.serve.engine import Engine, EngineStats
@@ -28,15 +30,6 @@ from videox2l.config import GenerationConfig, SelectionConfig
 _EXPONENT = 1.0
 
 _EVERY_S = 1.0
-
-
-@dataclass(frozen=True)
-class Overhead:
-    """Median milliseconds of a question of one token over HTTP and in process, asked in turn; ``added_ms``: of HTTP."""
-
-    http_ms: float
-    process_ms: float
-    added_ms: float
 
 
 @dataclass(frozen=True)
@@ -71,49 +64,53 @@ def body(model: str, video: str, question: str, tokens: int, **fields: Any) -> d
     return {"model": model, "messages": messages, "video": video, "max_tokens": tokens, **fields}
 
 
-def measure_overhead(url: str, name: str, config: ServiceConfig, video: str, repeats: int) -> Overhead:
-    """The same warm questions through the service and to an engine of the same settings in this process."""
-    engine = Engine(config)
+def measure_overhead(url: str, name: str, config: ServiceConfig, video: str, repeats: int) -> Times:
+    """Warm questions of one token through the service, and to an engine of the same settings in this process, in turn.
+
+    The peak is that of the service's engine.
+    """
+    engine, served = Engine(config), engine_process().pid
     http: list[float] = []
     process: list[float] = []
     try:
+        reset_process_peak(served)
         for turn in range(repeats):
             replies = run_load(Order(url, 1, [body(name, video, f"{turn} {n}?", 1, select="1") for n in range(12)]))
-            http += [reply.total_ms for reply in replies[2:]]
+            http += [reply.total_ms / 1000 for reply in replies[2:]]
             process += asyncio.run(_ask_engine(engine, video, turn))[2:]
     finally:
         engine.close()
-    http_ms, process_ms = statistics.median(http), statistics.median(process)
-    return Overhead(http_ms, process_ms, http_ms - process_ms)
+    return Times((tuple(http), tuple(process)), process_peak_bytes(served))
 
 
 async def _ask_engine(engine: Engine, video: str, turn: int) -> list[float]:
+    """Seconds of each question."""
     taken = []
     for number in range(12):
         question = Question(video, f"{turn} {number}!", SelectionConfig("1"), GenerationConfig(1))
         began = time.perf_counter()
         async for event in engine.answer(question):
             last = event
-        taken.append((time.perf_counter() - began) * 1000)
+        taken.append(time.perf_counter() - began)
         assert isinstance(last, Answer)
     return taken
 
 
-def measure_askers(
-    url: str, name: str, videos: Sequence[str], askers: int, tokens: int, repeats: int
-) -> tuple[float, float, float]:
-    """Tokens a second of one asker and of ``askers``, over HTTP, and the ratio; answers may end by themselves."""
+def measure_askers(url: str, name: str, videos: Sequence[str], askers: int, tokens: int, repeats: int) -> Times:
+    """Seconds a token of ``askers`` and of one, over HTTP; answers may end by themselves. Peak: of the engine."""
     turns = itertools.count()
 
-    def speed(count: int, questions: int) -> float:
+    def seconds(count: int, questions: int) -> float:
         turn = next(turns)
         orders = [body(name, videos[n % len(videos)], f"{turn} {n}: what happens?", tokens) for n in range(questions)]
-        return tokens_per_second(run_load(Order(url, count, orders)))
+        return 1 / tokens_per_second(run_load(Order(url, count, orders)))
 
-    speed(askers, askers)
-    pairs = [(speed(1, 3), speed(askers, 2 * askers)) for _ in range(repeats)]
-    one, many = (statistics.median(values) for values in zip(*pairs, strict=True))
-    return one, many, statistics.median(b / a for a, b in pairs)
+    served = engine_process().pid
+    seconds(askers, askers)
+    reset_process_peak(served)
+    pairs = [(seconds(askers, 2 * askers), seconds(1, 3)) for _ in range(repeats)]
+    many, one = zip(*pairs, strict=True)
+    return Times((many, one), process_peak_bytes(served))
 
 
 def measure_zipf(

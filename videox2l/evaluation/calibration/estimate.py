@@ -19,7 +19,7 @@ def estimate_s(model: KVCompressibleModel, videos: Sequence[Watched], grid: Grid
     Longer memories make both slower, equal memories are not computed twice: it may be off by a factor of two or three.
     """
     first = videos[0]
-    prefill = model.start_prefill(grid.compressions[0])
+    prefill = model.start_prefill(grid.compressions[0], timeline=first.timeline)
     began = time.perf_counter()
     prefill.append(first.chunks[0], last=len(first.chunks) == 1)
     chunk_s = time.perf_counter() - began

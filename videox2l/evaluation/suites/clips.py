@@ -92,7 +92,7 @@ def levels(
     model: KVCompressibleModel, clips: Sequence[ComposedClip], compression: CompressionConfig
 ) -> tuple[KV, list[list[KV]], list[list[KV]]]:
     """The prompt, and low and high KVs: one list a clip, one KV a chunk."""
-    prefills = [model.start_prefill(compression) for _ in clips]
+    prefills = [model.start_prefill(compression, timeline=clip.timeline) for clip in clips]
     low: list[list[KV]] = [[] for _ in clips]
     high: list[list[KV]] = [[] for _ in clips]
     last = len(clips[0].takes) - 1

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from videox2l.config import SamplingConfig
-from videox2l.models import KVCompressibleModel
+from videox2l.models import KVCompressibleModel, Timeline
 from videox2l.video import decode_chunks, plan_video
 from videox2l.video.synthetic import HELD_OUT_SEED, SECONDS_PER_SCENE, Key, Scene, SyntheticClip, render
 
@@ -40,6 +40,11 @@ class ComposedClip:
 
     content: SyntheticClip
     takes: tuple[Take, ...]
+
+    @property
+    def timeline(self) -> Timeline:
+        """When its frames are shown: one a second, as they were looked at."""
+        return Timeline.steady(len(self.takes) * SECONDS_PER_SCENE)
 
 
 class Footage:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from pipelines.bench.bare import BareWork
-from pipelines.bench.ingest import Report
+from pipelines.bench.ingest.bare import BareWork
+from pipelines.bench.ingest.run import IngestFigures
 from pipelines.ingest.summary import clock, size
 
 # What each stage is, in the order in which a video passes them.
@@ -24,44 +24,44 @@ STAGES = {
 }
 
 
-def tables(report: Report) -> Iterator[Table]:
+def tables(figures: IngestFigures) -> Iterator[Table]:
     """Stages, actors, and the whole."""
-    yield _stages(report)
-    yield _actors(report)
-    yield _whole(report)
+    yield _stages(figures)
+    yield _actors(figures)
+    yield _whole(figures)
 
 
-def _stages(report: Report) -> Table:
+def _stages(figures: IngestFigures) -> Table:
     table = _table("Seconds by stage, over all videos", "stage", "seconds", "of total", "")
     for name, meaning in STAGES.items():
-        seconds = report.stage_s.get(name, 0.0)
-        table.add_row(name, f"{seconds:.2f}", f"{seconds / report.total_s:.0%}", meaning)
+        seconds = figures.stage_s.get(name, 0.0)
+        table.add_row(name, f"{seconds:.2f}", f"{seconds / figures.total_s:.0%}", meaning)
     return table
 
 
-def _actors(report: Report) -> Table:
+def _actors(figures: IngestFigures) -> Table:
     table = _table("Prefill actors", "actor", "videos", "at work", "waiting for frames", "between videos")
-    for actor in report.actors:
+    for actor in figures.actors:
         shares = (actor.busy_s, actor.wait_s, actor.idle_s)
         table.add_row(actor.name, str(actor.videos), *(f"{share / actor.window_s:.1%}" for share in shares))
     return table
 
 
-def _whole(report: Report) -> Table:
+def _whole(figures: IngestFigures) -> Table:
     table = _table("The whole", "", "")
-    kinds = ", ".join(f"{name} {size(held)}" for name, held in sorted(report.peak_bytes_by_kind.items()))
+    kinds = ", ".join(f"{name} {size(held)}" for name, held in sorted(figures.peak_bytes_by_kind.items()))
     for name, value in (
-        ("videos", f"{report.videos}, {clock(report.video_s)} of video, {report.chunks} chunks"),
-        ("to start Ray's workers and the model", f"{report.start_s:.1f} s"),
-        ("from the first plan to the last commit", f"{report.total_s:.1f} s"),
-        ("critical path", f"{report.critical_s:.1f} s"),
-        ("total over critical path", f"{report.ratio:.2f}"),
-        ("the same without the pipeline", _bare(report.bare)),
-        ("so at least, on these processors", f"{report.least_s:.1f} s"),
-        ("total over that", f"{report.bare_ratio:.2f}"),
-        ("video-hours an hour", f"{report.video_s / report.total_s:.1f}"),
-        ("frames in flight, at most", size(report.in_flight_bytes)),
-        ("peak memory", f"{size(report.peak_bytes)} (each kind's own peak: {kinds})"),
+        ("videos", f"{figures.videos}, {clock(figures.video_s)} of video, {figures.chunks} chunks"),
+        ("to start Ray's workers and the model", f"{figures.start_s:.1f} s"),
+        ("from the first plan to the last commit", f"{figures.total_s:.1f} s"),
+        ("critical path", f"{figures.critical_s:.1f} s"),
+        ("total over critical path", f"{figures.ratio:.2f}"),
+        ("the same without the pipeline", _bare(figures.bare)),
+        ("so at least, on these processors", f"{figures.least_s:.1f} s"),
+        ("total over that", f"{figures.bare_ratio:.2f}"),
+        ("video-hours an hour", f"{figures.video_s / figures.total_s:.1f}"),
+        ("frames in flight, at most", size(figures.in_flight_bytes)),
+        ("peak memory", f"{size(figures.peak_bytes)} (each kind's own peak: {kinds})"),
     ):
         table.add_row(name, value)
     return table

@@ -12,7 +12,7 @@ from statistics import median
 import torch
 
 from pipelines.bench.flops import synchronize
-from pipelines.bench.peak_memory import peak_bytes, reset_peak
+from pipelines.bench.rows.peak_memory import peak_bytes, reset_peak
 
 
 class Seconds(float):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from pipelines.bench.prefill import device_name
 from pipelines.ingest import IngestSettings
 from pipelines.ingest.pipeline import ONE_THREAD
 from videox2l.models import load_model
@@ -30,7 +31,8 @@ class BareWork:
     """Seconds, over all videos. ``plan``: hash, and reading the packets. ``prefill``: both passes, vision and storing.
 
     ``first``: what nothing can run beside, as it comes before the first chunk: the first video's plan.
-    ``on_gpu``: whether prefill leaves the processors to decoding.
+    ``on_gpu``: whether prefill leaves the processors to decoding. ``model``, ``device``, ``dtype`` and ``threads`` are
+    those of a prefill worker.
     """
 
     first: float
@@ -38,6 +40,10 @@ class BareWork:
     decode: float
     prefill: float
     on_gpu: bool
+    model: str
+    device: str
+    dtype: str
+    threads: int
 
     def least_s(self, actors: int, cpus: int) -> float:
         """The least that it can take: the prefill of so many actors, or the work of so many processors."""
@@ -73,7 +79,18 @@ def _bare_work(videos: Sequence[Path], folder: Path, settings: IngestSettings) -
         plan_s.append(planned - began)
         decode_s += frames.seconds
         prefill_s += time.perf_counter() - planned - frames.seconds
-    return BareWork(plan_s[0], sum(plan_s), decode_s, prefill_s, model.decoder.device.type == "cuda")
+    device, dtype = model.decoder.device, model.decoder.dtype
+    return BareWork(
+        first=plan_s[0],
+        plan=sum(plan_s),
+        decode=decode_s,
+        prefill=prefill_s,
+        on_gpu=device.type == "cuda",
+        model=settings.model,
+        device=device_name(device),
+        dtype=str(dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+    )
 
 
 class _Timed:

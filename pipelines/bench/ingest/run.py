@@ -1,4 +1,4 @@
-"""Where an ingest spends its time, and how near it comes to what must happen in turn: ``videox2l bench ingest``.
+"""The measurement itself.
 
 A real ingest on this machine: rendered H.264 clips, a Ray cluster, an archive that is deleted afterwards.
 """
@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.bench.bare import BareWork, bare_work
-from pipelines.bench.long_clip import repeat
-from pipelines.bench.process_memory import MemorySampler
-from pipelines.bench.timed_decode import noted_s, timed_decode
+from pipelines.bench.ingest.bare import BareWork, bare_work
+from pipelines.bench.ingest.long_clip import repeat
+from pipelines.bench.ingest.timed_decode import noted_s, timed_decode
+from pipelines.bench.rows.process_memory import MemorySampler
 from pipelines.ingest import Event, IngestRow, IngestSettings, ingest
 from pipelines.ingest.cluster import ray_cluster
 from pipelines.ingest.decode import bytes_in_flight
@@ -56,13 +56,13 @@ class ActorFigure:
 
 
 @dataclass(frozen=True)
-class Report:
+class IngestFigures:
     """All figures. Seconds are sums over videos; ``stage_s`` has those of every stage, also where they overlap.
 
     ``total_s``: from the first video's plan to the last commit, processes started. ``critical_s``: the longest chain of
     what must be done one after the other: the first video's plan, and all that the busiest actor computes and stores.
     ``bare``: the same work without the pipeline, and ``least_s``, what that takes at least on so many actors and
-    processors. ``in_flight_bytes``: the most that decoded frames may take at once.
+    processors. ``in_flight_bytes``: the most that decoded frames may take at once. ``peak_bytes``: of all processes.
     """
 
     videos: int
@@ -75,6 +75,7 @@ class Report:
     least_s: float
     stage_s: dict[str, float]
     actors: tuple[ActorFigure, ...]
+    videos_per_actor: int
     in_flight_bytes: int
     peak_bytes: int
     peak_bytes_by_kind: dict[str, int]
@@ -104,7 +105,7 @@ class Report:
 
 def bench_ingest(
     settings: IngestSettings, *, videos: int, hours: float | None, progress: Progress, repeats: int = REPEATS
-) -> Report:
+) -> IngestFigures:
     """Render ``videos`` clips, each ``repeats`` times as long as its scenes, or one of ``hours``, and ingest them.
 
     :raises VideoX2LError: a video was not ingested.
@@ -133,17 +134,17 @@ def bench_ingest(
         decode_s = noted_s(base / "decode")
         progress("doing the same without the pipeline")
         bare = bare_work(sorted((base / "videos").iterdir()), base / "bare", settings)
-        return report(summary.rows, began, decode_s, memory, bare, settings.videos_per_actor)
+        return figures(summary.rows, began, decode_s, memory, bare, settings.videos_per_actor)
 
 
-def report(
+def figures(
     rows: Sequence[IngestRow],
     began: float,
     decode_s: float,
     memory: MemorySampler,
     bare: BareWork,
     videos_per_actor: int = 1,
-) -> Report:
+) -> IngestFigures:
     """Sum up ``rows``; ``began`` is when the job was started (seconds since the epoch)."""
     stages: dict[str, float] = defaultdict(float)
     for row in rows:
@@ -154,7 +155,7 @@ def report(
     first = min(rows, key=lambda row: row.began)
     before_first = first.seconds["identify"] + first.seconds["plan"]
     first_begin, last_end = first.began, max(row.ended for row in rows)
-    return Report(
+    return IngestFigures(
         videos=len(rows),
         video_s=sum(row.duration_s for row in rows),
         chunks=sum(row.chunks for row in rows),
@@ -165,6 +166,7 @@ def report(
         least_s=bare.least_s(len(actors), os.cpu_count() or 1),
         stage_s=dict(stages),
         actors=actors,
+        videos_per_actor=videos_per_actor,
         in_flight_bytes=len(actors) * bytes_in_flight(videos_per_actor),
         peak_bytes=memory.peak,
         peak_bytes_by_kind=memory.peak_by_kind,

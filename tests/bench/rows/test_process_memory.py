@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from pipelines.bench.process_memory import MemorySampler
+from pipelines.bench.rows.process_memory import MemorySampler
 
 HELD = 64 * 2**20
 HOLD = f"import sys; held = b'x' * {HELD}; print('held', flush=True); sys.stdin.read()"
 
 
 def test_processes_below_this_one_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.bench.process_memory._EVERY_S", 0.01)
+    monkeypatch.setattr("pipelines.bench.rows.process_memory._EVERY_S", 0.01)
     command = [sys.executable, "-c", HOLD]
     with (
         MemorySampler() as memory,
