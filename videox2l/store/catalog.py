@@ -157,7 +157,9 @@ def to_parquet(row: CatalogRow) -> bytes:
         writer.write_table(pa.Table.from_pylist([asdict(row)], schema=_SCHEMA))
         writer.add_key_value_metadata({_CHECKSUM_KEY: _NO_CHECKSUM})
     data = sink.getvalue()
-    return data.replace(_NO_CHECKSUM.encode(), checksum(data).encode(), 1)
+    # The last ones: what people say of a video may hold as many zeros, and stands before the footer's metadata.
+    before, _, behind = data.rpartition(_NO_CHECKSUM.encode())
+    return before + checksum(data).encode() + behind
 
 
 def from_parquet(data: bytes | memoryview) -> CatalogRow | None:

@@ -16,6 +16,7 @@ from videox2l.errors import AlreadyCommittedError, ArchiveFormatError
 from videox2l.identity import VideoIdentity
 from videox2l.store import Archive, Manifest
 from videox2l.store.metadata import Alias, metadata_problem, name_problem, with_alias
+from videox2l.store.verify import verify
 
 METADATA = {"camera": "Nord „Tor 1“", "floor": 3, "height_m": 2.5, "night": True, "note": None}
 BEGIN = "2026-05-01T09:00:00+02:00"
@@ -39,6 +40,11 @@ def test_metadata_are_stored_and_in_the_catalog(archive: Archive) -> None:
     [entry] = archive.videos()
     assert entry.indexes[0].description == manifest.description
     assert manifest.metadata == METADATA
+
+
+def test_zeros_that_are_no_checksum(local_archive: Archive) -> None:
+    write(local_archive, metadata={"serial": "0" * 40})
+    assert verify(local_archive.storage).ok
 
 
 def test_queries(local_archive: Archive) -> None:
