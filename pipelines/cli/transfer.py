@@ -36,7 +36,7 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that `videox2l export` wrote.")],
+    file: Annotated[Path, typer.Argument(help="A file that `videox2l export` wrote.", exists=True, dir_okay=False)],
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     as_json: options.Json = False,
     storage_options: options.StorageOptions = None,

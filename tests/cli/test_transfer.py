@@ -37,3 +37,10 @@ def test_import_twice(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path
     code, _, err = run(capsys, "import", tmp_path / "one.zip", "--archive", folder)
     assert code == 1
     assert "already" in err
+
+
+def test_import_of_nothing_leaves_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "import", tmp_path / "absent.zip", "--archive", tmp_path / "new")
+    assert code == 2
+    assert "absent.zip" in "".join(err.split())
+    assert not (tmp_path / "new").exists()

@@ -77,8 +77,8 @@ class ResidentVideo:
             absent = [chunk for chunk in chunks if chunk not in self._high]
             if absent:
                 before = self._reader.bytes_read["high"]
-                fetched = [kv.to(device=self._device) for kv in self._reader.high(absent)]
-                lay_side_by_side(fetched)
+                fetched = self._reader.high(absent)
+                lay_side_by_side(fetched, self._device)
                 self._high.update(zip(absent, fetched, strict=True))
                 costs.book("high", "storage", self._reader.bytes_read["high"] - before)
             return [self._high[chunk] for chunk in chunks]

@@ -54,17 +54,17 @@ ChunkKV = Mapping[Level, KV]
 """Both levels of one chunk, as a prefill yields them and a writer takes them."""
 
 
-def lay_side_by_side(parts: list[KV]) -> None:
+def lay_side_by_side(parts: list[KV], device: torch.device | None = None) -> None:
     """Replace ``parts`` by equal views of one buffer, in which each lies beside the one before it.
 
-    :class:`~videox2l.kv.Mixer` copies such KVs in one go. One after the other is replaced, so that a long video's KVs
-    are not in memory twice.
+    :class:`~videox2l.kv.Mixer` copies such KVs in one go. The buffer is on ``device``, by default where they are. One
+    after the other is copied there and let go of, so that a long video's KVs are not in memory twice.
     """
     if not parts:
         return
     layers, heads, _, dim = parts[0].keys_LHTD.shape
     tokens = sum(part.tokens for part in parts)
-    keys_LHTD, values_LHTD = (parts[0].keys_LHTD.new_empty(layers, heads, tokens, dim) for _ in range(2))
+    keys_LHTD, values_LHTD = (parts[0].keys_LHTD.new_empty(layers, heads, tokens, dim, device=device) for _ in range(2))
     start = 0
     for number, part in enumerate(parts):
         place = (slice(None), slice(None), slice(start, start + part.tokens))

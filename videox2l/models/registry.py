@@ -188,7 +188,7 @@ def _converted(model_type: Any) -> str:
 
 
 def check_model_name(name: str) -> None:
-    """Whether some machine might have such a model: a path may exist elsewhere, and what is on the hub is seen there.
+    """Refuse a name that no machine can have: a path may exist elsewhere, and what is on the hub is seen there.
 
     :raises UnknownModelError: it is neither bundled, a folder here, a path, nor a hub id.
     """
