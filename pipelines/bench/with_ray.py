@@ -1,4 +1,4 @@
-"""The parts that need Ray, at sizes that end within some minutes: what ``videox2l bench all --ray`` adds.
+"""The parts that need Ray, at sizes that end within a quarter of an hour: what ``videox2l bench all --ray`` adds.
 
 Each runs in a new process, so that its memory is its own, and ends the Ray that it has started.
 """
