@@ -36,7 +36,7 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that `videox2l export` wrote.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="A file that `videox2l export` wrote.")],
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     as_json: options.Json = False,
     storage_options: options.StorageOptions = None,
@@ -48,6 +48,8 @@ def import_(
     from videox2l.store import Archive
     from videox2l.store.transfer import import_index
 
+    if not file.is_file():
+        raise typer.BadParameter(f"there is no file {file}")  # before an archive is made for it
     manifest = import_index(Archive.open(archive, create=True, storage_options=storage_options), file)
     if as_json:
         output.print_json({"id": manifest.video.video_id, "index": manifest.index_fp, "name": manifest.video.name})
