@@ -46,10 +46,9 @@ def import_(
     `videox2l import lecture.kv.zip --archive s3://bucket/lectures`
     """
     from videox2l.store import Archive
-    from videox2l.store.transfer import import_index
+    from videox2l.store.transfer import import_index, open_export
 
-    if not file.is_file():
-        raise typer.BadParameter(f"there is no file {file}")  # before an archive is made for it
+    open_export(file)  # before an archive is made for it
     manifest = import_index(Archive.open(archive, create=True, storage_options=storage_options), file)
     if as_json:
         output.print_json({"id": manifest.video.video_id, "index": manifest.index_fp, "name": manifest.video.name})

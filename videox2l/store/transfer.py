@@ -49,7 +49,7 @@ def import_index(archive: Archive, file: Path) -> Manifest:
     :raises CorruptDataError: it is damaged.
     :raises AlreadyCommittedError: the archive has this very index.
     """
-    source = _open_export(file)
+    source = open_export(file)
     try:
         (found,) = take_inventory(source).manifests.values()
         manifest = Manifest.from_json(source.read(found.path), f"{file}, {found.path}")
@@ -87,7 +87,11 @@ def read_shard(storage: Storage, manifest: Manifest, number: int) -> bytes:
     return data
 
 
-def _open_export(file: Path) -> Storage:
+def open_export(file: Path) -> Storage:
+    """The entries of an exported index, to be read.
+
+    :raises ArchiveFormatError: ``file`` is no export, or is not there.
+    """
     if not zipfile.is_zipfile(file):
         raise ArchiveFormatError(f"{file} is no file that `videox2l export` wrote. Check the path.")
     try:
