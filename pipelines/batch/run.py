@@ -42,7 +42,7 @@ from pipelines.ingest.tracker import running_tracker
 from videox2l.errors import ConfigError, VideoX2LError
 from videox2l.models import load_model
 from videox2l.models.registry import placement
-from videox2l.selection import check_select
+from videox2l.selection import check_selection
 from videox2l.store import Archive
 
 OnProgress = Callable[[int, int, int, int], None]
@@ -85,7 +85,7 @@ def batch(
     :raises KeyboardInterrupt: stopped by Ctrl-C, or by ``stop``.
     """
     settings, began = settings or BatchSettings(), time.monotonic()
-    check_select(settings.selection.select)
+    check_selection(settings.selection)
     table = questions if isinstance(questions, pa.Table) else read_table(str(questions), storage_options)
     output = Output(str(answers), storage_options)
     archive = Archive.open(archive_url, storage_options=storage_options)

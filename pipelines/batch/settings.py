@@ -37,6 +37,11 @@ class BatchSettings:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.cpus_per_actor > 0:
             raise ConfigError(f"cpus_per_actor must be above 0, got {self.cpus_per_actor}")
+        if self.selection.budget.max_first_token_ms is not None:
+            raise ConfigError(
+                "a batch takes no budget of milliseconds: its answers would depend on what runs beside them. "
+                "Give chunks=N or bytes=N."
+            )
         for name in ("gpus_per_actor", "low_memory_bytes", "mixed_bytes"):
             value = getattr(self, name)
             if value is not None and value < 0:

@@ -15,11 +15,14 @@ from rich.console import Console
 
 from pipelines.cli import options, output
 from pipelines.cli.answers import print_evidence, print_explanation, print_pieces
+from pipelines.cli.option_groups import grouped
+from pipelines.cli.question_options import Choice, Decoding
 
 if TYPE_CHECKING:
     from pipelines.cli.asking import Asking, How
 
 
+@grouped
 def ask(
     video: Annotated[
         str,
@@ -34,33 +37,7 @@ def ask(
     ] = None,
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     model: options.Model = "tiny",
-    select: Annotated[
-        str,
-        typer.Option(
-            help="Chunks to re-load in detail: a scorer (`attention`, `keys`, `key_bounds`, `two_step`, `retriever`, "
-            "`random`), several as in `attention+keys`, `all`, `none`, `uniform`, `recent`, or numbers like `0,4-6`."
-        ),
-    ] = "attention",
-    top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.", min=0)] = 2,
-    policy: Annotated[
-        str,
-        typer.Option(
-            help="Which of the best are taken: `top_k`, `adaptive` (more and more, until the answer stays the same), "
-            "`threshold`, `mass` or `coverage`; the last three may be followed by a number from 0 to 1, as in "
-            "`coverage:0.5`."
-        ),
-    ] = "top_k",
-    correct_drift: Annotated[
-        bool, typer.Option("--correct-drift", help="Take out of the scores what grows or falls with time.")
-    ] = False,
-    budget: Annotated[
-        str,
-        typer.Option(
-            help="What a question may cost: `chunks=2` (read in detail), `bytes=4MiB` (of low KVs), `ms=500` (until "
-            "its first token); several with commas between.",
-            metavar="LIMITS",
-        ),
-    ] = "",
+    choice: Choice = Choice(),
     explain: Annotated[
         bool, typer.Option("--explain", help="Ask again without each chunk that was read: does the answer need it?")
     ] = False,
@@ -74,10 +51,7 @@ def ask(
         ),
     ] = None,
     to: Annotated[str | None, typer.Option(metavar="TIME", help="Ask only about the video up to here.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.", min=1)] = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy: the same answer every time.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="With a temperature: sample from this much of the probability.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="With a temperature: makes the answer repeatable.")] = None,
+    decoding: Decoding = Decoding(),
     as_json: Annotated[
         bool, typer.Option("--json", help="Print answers with all their evidence as JSON; from a pipe, one a line.")
     ] = False,
@@ -114,7 +88,7 @@ def ask(
     `videox2l ask lecture.mp4 "Who speaks first?" --model large/ --tensor-parallel 4`
     """
     from pipelines.cli.asking import Asking, How, ask_each, ask_once
-    from videox2l.config import GenerationConfig, SamplingConfig, SelectionConfig
+    from videox2l.config import SamplingConfig
     from videox2l.errors import QuestionError
 
     # Settings first: a typing error should not cost a prefill.
@@ -122,12 +96,7 @@ def ask(
         raise QuestionError("the question is empty: ask something about the video")
     if question is None and (explain or tensor_parallel > 1):
         raise typer.BadParameter("--explain and --tensor-parallel take one question: give it behind the video")
-    how = How(
-        SelectionConfig(select, top_k, options.budget(budget), policy, correct_drift),
-        GenerationConfig(max_new_tokens, temperature, top_p, seed),
-        from_,
-        to,
-    )
+    how = How(choice.config(), decoding.config(), from_, to)
     ratios = options.compression(
         model,
         low_ratio=low_ratio,

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import options, output, status
+from pipelines.cli.option_groups import grouped
+from pipelines.cli.question_options import Choice, Decoding
 
 
+@grouped
 def batch(
     questions: Annotated[
         str | None, typer.Argument(help="Table of questions (.parquet, .csv, .jsonl), a path or URL; or --questions.")
@@ -29,14 +32,8 @@ def batch(
         ),
     ] = None,
     model: options.Model = "tiny",
-    select: Annotated[str, typer.Option(help="Chunks to re-load, as in `videox2l ask`; a row may say its own.")] = (
-        "attention"
-    ),
-    top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.", min=0)] = 2,
-    max_new_tokens: Annotated[int, typer.Option(help="The longest answer, in tokens.", min=1)] = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy: the same answers every time.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="With a temperature: sample from this much of the probability.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="With a temperature: makes answers repeatable.")] = None,
+    choice: Choice = Choice(),
+    decoding: Decoding = Decoding(),
     actors: Annotated[int, typer.Option(help="Copies of the model that answer side by side.", min=1)] = 1,
     cpus_per_actor: Annotated[float, typer.Option(help="CPUs of each of them.")] = 1.0,
     slots: Annotated[int, typer.Option(help="Answers that each of them decodes together.", min=1)] = 32,
@@ -71,7 +68,6 @@ def batch(
     from pipelines.batch import BatchSettings
     from pipelines.batch import batch as run_batch
     from pipelines.batch.progress import BatchProgress
-    from videox2l.config import GenerationConfig, SelectionConfig
 
     with status.job():
         source, target = _files(questions, answers, questions_file, videos)
@@ -79,8 +75,8 @@ def batch(
             model,
             device,
             dtype,
-            SelectionConfig(select, top_k),
-            GenerationConfig(max_new_tokens, temperature, top_p, seed),
+            choice.config(),
+            decoding.config(),
             actors,
             cpus_per_actor,
             slots=slots,

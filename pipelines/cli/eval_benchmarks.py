@@ -12,6 +12,8 @@ import typer
 from rich.progress import Progress, TimeElapsedColumn
 
 from pipelines.cli import options, output, status
+from pipelines.cli.option_groups import grouped
+from pipelines.cli.question_options import Choice
 
 if TYPE_CHECKING:
     from pipelines.evaluate.job import Plan
@@ -25,20 +27,12 @@ _NAMED = 3
 def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., None]:
     """The command of one benchmark; all take the same options."""
 
+    @grouped
     def command(
         data: Annotated[Path, typer.Option(help="The folder that the benchmark was downloaded into.")],
         archive: options.Archive = options.DEFAULT_ARCHIVE,
         model: options.Model = "tiny",
-        select: Annotated[
-            str, typer.Option(help="How chunks are chosen: what `videox2l ask --select` takes.")
-        ] = "attention",
-        top_k: Annotated[int, typer.Option(help="Chunks that a scorer may choose.", min=0)] = 2,
-        policy: Annotated[
-            str, typer.Option(help="`top_k`, `adaptive`, `threshold:X`, `mass:X` or `coverage:X`.")
-        ] = "top_k",
-        correct_drift: Annotated[
-            bool, typer.Option("--correct-drift", help="Take out of scores what grows or falls with time.")
-        ] = False,
+        choice: Choice = Choice(),
         without: Annotated[
             list[str] | None,
             typer.Option(help="Leave out a control: `full KV`, `low only`, `high only`, `random`.", metavar="CONTROL"),
@@ -74,7 +68,7 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
         from pipelines.evaluate.job import plan_benchmark
         from pipelines.evaluate.settings import BenchmarkSettings
         from pipelines.ingest import IngestSettings
-        from videox2l.config import SamplingConfig, SelectionConfig
+        from videox2l.config import SamplingConfig
         from videox2l.errors import ConfigError
         from videox2l.evaluation.benchmarks.records import CONTROLS, Asking
 
@@ -100,7 +94,7 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
                     prefill_actors=actors,
                 ),
                 Asking(
-                    SelectionConfig(select, top_k, policy=policy, correct_drift=correct_drift),
+                    choice.config(),
                     tuple(control for control in CONTROLS if control not in (without or ())),
                     scoring,  # type: ignore[arg-type]
                     max_new_tokens,

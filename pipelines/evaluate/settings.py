@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.ingest.settings import IngestSettings
+from videox2l.config import to_dict
 from videox2l.errors import ConfigError
 from videox2l.evaluation.benchmarks.records import Asking
 
@@ -44,12 +45,13 @@ class BenchmarkSettings:
         """In words, for the report."""
         asking, selection = self.asking, self.asking.selection
         how = f"{selection.select}, k = {selection.top_k}, {selection.policy}"
+        limits = [f"{name} {limit:g}" for name, limit in to_dict(selection.budget).items() if limit is not None]
         sampling = self.ingest.sampling
         rate = f"{sampling.frames} frames a video" if sampling.frames else f"{sampling.fps:g} frames/s"
         most = f", at most {sampling.max_frames} frames" if sampling.max_frames else ""
         return {
             "split": self.split,
-            "selection": how + (", drift taken out" if selection.correct_drift else ""),
+            "selection": ", ".join([how, *(["drift taken out"] if selection.correct_drift else []), *limits]),
             "controls": ", ".join(asking.controls) or "none",
             "answers": "the text that is written" if asking.scoring == "generate" else "the likeliest letter",
             "frames": rate + most,

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipelines.batch.questions import read_table
 from tests.archives import random_index
 from tests.batch.conftest import NAMES
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, TimeRange, ask
+from videox2l.config import Budget
 from videox2l.errors import ConfigError
 from videox2l.models import KVCompressibleModel
 
@@ -58,17 +60,18 @@ def test_answers_are_those_of_ask(
     tmp_path: Path, archive: Archive, checkpoint: str, random_model: KVCompressibleModel
 ) -> None:
     out = tmp_path / "answers.parquet"
-    summary = batch(table(ROWS), out, archive.url, settings(checkpoint))
+    chosen = SelectionConfig(top_k=4, policy="coverage:0.8", correct_drift=True, budget=Budget(max_low_chunks=3))
+    summary = batch(table(ROWS), out, archive.url, settings(checkpoint, selection=chosen))
     found = pq.read_table(out).to_pylist()
     assert [row["id"] for row in found] == ["a", "b", "b", "c", "d", "e", "f", "g", "h"]
     assert [row["video_name"] for row in found[1:3]] == ["cam-1.mp4", "cam-2.mp4"]
     assert {row["input_answer"] for row in found} == {"known"}
     alone = [
-        ("lecture.mp4", "What is shown?", SelectionConfig(), 8, None),
-        ("cam-1.mp4", "Is the gate open?", SelectionConfig(top_k=1), 8, None),
-        ("cam-2.mp4", "Is the gate open?", SelectionConfig(top_k=1), 8, None),
-        ("lecture.mp4", "Who speaks?", SelectionConfig(), 8, TimeRange(10.0, 40.0)),
-        ("lecture.mp4", "What else?", SelectionConfig("0,4"), 3, None),
+        ("lecture.mp4", "What is shown?", chosen, 8, None),
+        ("cam-1.mp4", "Is the gate open?", replace(chosen, top_k=1), 8, None),
+        ("cam-2.mp4", "Is the gate open?", replace(chosen, top_k=1), 8, None),
+        ("lecture.mp4", "Who speaks?", chosen, 8, TimeRange(10.0, 40.0)),
+        ("lecture.mp4", "What else?", replace(chosen, select="0,4"), 3, None),
     ]
     for row, (name, question, selection, tokens, limits) in zip(found, alone, strict=False):
         video = ResidentVideo(random_model, archive.open_index(name))

@@ -48,6 +48,8 @@ BAD = {
     "no such table": (["{tmp}/none.csv", "{tmp}/a.csv", "--archive", "{archive}"], "there is no table of questions"),
     "another kind of table": (["{tmp}/q.csv", "{tmp}/a.txt", "--archive", "{archive}"], "must end in"),
     "no such chunks": (["{tmp}/q.csv", "{tmp}/a.csv", "--select", "best", "--archive", "{archive}"], "best"),
+    "no such policy": (["{tmp}/q.csv", "{tmp}/a.csv", "--policy", "best", "--archive", "{archive}"], "top_k, adaptive"),
+    "a limit that depends on the load": (["{tmp}/q.csv", "{tmp}/a.csv", "--budget", "ms=500"], "milliseconds"),
     "no slots": (["{tmp}/q.csv", "{tmp}/a.csv", "--slots", "0"], "--slots"),
     "absurd sampling": (["{tmp}/q.csv", "{tmp}/a.csv", "--top-p", "2"], "top_p"),
     "no archive": (["{tmp}/q.csv", "{tmp}/a.csv", "--archive", "{tmp}/none"], "no archive"),

@@ -4,7 +4,7 @@ from videox2l.selection.scorer import QuestionContext, Retrieved, Scorer
 from videox2l.selection.select import (
     SCORERS,
     Selection,
-    check_select,
+    check_selection,
     needs_scores,
     select,
     share_queries,
@@ -17,7 +17,7 @@ __all__ = [
     "Retrieved",
     "Scorer",
     "Selection",
-    "check_select",
+    "check_selection",
     "needs_scores",
     "select",
     "share_queries",

@@ -67,6 +67,15 @@ POLICIES: dict[str, tuple[Policy, float]] = {
 def choose(policy: str, scores: Sequence[float], k: int) -> list[int]:
     """Indices of the chosen scores, best first and ``k`` at most; equal scores in time order.
 
+    :raises ConfigError: as :func:`parse_policy`.
+    """
+    run, number = parse_policy(policy)
+    return run(scores, k, number) if k > 0 and scores else []
+
+
+def parse_policy(policy: str) -> tuple[Policy, float]:
+    """What ``policy`` names, such as ``mass:0.8``, and its number.
+
     :raises ConfigError: there is no such policy, or its number is not between 0 and 1.
     """
     name, _, text = policy.partition(":")
@@ -79,4 +88,4 @@ def choose(policy: str, scores: Sequence[float], k: int) -> list[int]:
         number = -1.0
     if not 0 <= number <= 1:
         raise ConfigError(f"policy {policy!r}: what stands behind the colon must be a number from 0 to 1")
-    return run(scores, k, number) if k > 0 and scores else []
+    return run, number

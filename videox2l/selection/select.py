@@ -12,7 +12,7 @@ from videox2l.selection.attention import score_by_attention
 from videox2l.selection.drift import without_drift
 from videox2l.selection.fusion import fuse
 from videox2l.selection.keys import score_by_key_bounds, score_by_keys
-from videox2l.selection.policy import choose
+from videox2l.selection.policy import choose, parse_policy
 from videox2l.selection.question import relevance_heads, run_questions
 from videox2l.selection.random import score_randomly
 from videox2l.selection.retriever import score_by_retriever
@@ -54,10 +54,14 @@ class Selection:
     beyond_budget: Mapping[int, str] = field(default_factory=dict)
 
 
-def check_select(text: str) -> None:
-    """Raise :class:`ConfigError` for a selection that no video could have."""
-    if text not in _CONTROLS and not _scorers(text):
-        parse_chunks(text)
+def check_selection(config: SelectionConfig) -> None:
+    """Before anything is loaded for it.
+
+    :raises ConfigError: no video could have this selection.
+    """
+    parse_policy(config.policy)
+    if config.select not in _CONTROLS and not needs_scores(config):
+        parse_chunks(config.select)
 
 
 def needs_scores(config: SelectionConfig) -> bool:

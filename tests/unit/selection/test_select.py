@@ -13,7 +13,7 @@ from videox2l.models import RelevanceHeads
 from videox2l.models.cache import to_cache
 from videox2l.models.retriever import OWN, load_retriever
 from videox2l.models.video_xl.model import VideoXL
-from videox2l.selection import SCORERS, QuestionContext, Retrieved, check_select, select
+from videox2l.selection import SCORERS, QuestionContext, Retrieved, check_selection, select
 from videox2l.selection.attention import score_by_attention
 from videox2l.selection.fusion import fuse
 from videox2l.selection.question import relevance_heads
@@ -108,14 +108,21 @@ def test_a_budget_keeps_the_best_scores(context: QuestionContext) -> None:
     "text", ["best", "", "attention+", "attention+all", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5"]
 )
 def test_what_is_no_selection(text: str) -> None:
-    for check in (parse_chunks, check_select):
-        with pytest.raises(ConfigError, match="select"):
-            check(text)
+    with pytest.raises(ConfigError, match="select"):
+        parse_chunks(text)
+    with pytest.raises(ConfigError, match="select"):
+        check_selection(SelectionConfig(text))
+
+
+@pytest.mark.parametrize("policy", ["", "best", "mass:2", "coverage:half"])
+def test_what_is_no_policy(policy: str) -> None:
+    with pytest.raises(ConfigError, match="policy"):
+        check_selection(SelectionConfig(policy=policy))
 
 
 @pytest.mark.parametrize("text", [*SCORERS, "attention+keys", "all", "none", "uniform", "recent", "0,4-6"])
 def test_what_is_one_without_a_video(text: str) -> None:
-    check_select(text)
+    check_selection(SelectionConfig(text))
 
 
 def test_a_chunk_the_video_does_not_have() -> None:

@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 
 from videox2l.config import SelectionConfig
 from videox2l.errors import ConfigError
-from videox2l.selection import check_select
-from videox2l.selection.policy import choose
+from videox2l.selection import check_selection
 
 Control = Literal["full KV", "low only", "high only", "random"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
@@ -31,7 +30,7 @@ class Asking:
     max_new_tokens: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.selection)
+        check_selection(self.selection)
         unknown = [name for name in self.controls if name not in CONTROLS]
         if unknown:
             raise ConfigError(f"no control {unknown[0]!r}: give some of {', '.join(CONTROLS)}")
@@ -39,12 +38,6 @@ class Asking:
             raise ConfigError(f"scoring must be {' or '.join(get_args(Scoring))}, got {self.scoring!r}")
         if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
-
-
-def _check(selection: SelectionConfig) -> None:
-    """Raise :class:`ConfigError` now for what no video could be asked with."""
-    choose(selection.policy, [0.0], 1)
-    check_select(selection.select)
 
 
 @dataclass(frozen=True)
