@@ -15,7 +15,7 @@ its high KVs in memory. Ask with any OpenAI client::
             extra_body={"video": "clip.mp4"},
         )
 
-* ``config.py``: what can be turned. ``app.py``: the deployments as one Serve application. ``run.py``: check, start,
+* ``config.py``: what can be turned. ``app.py``: the deployments as one Serve application. ``service.py``: check, start,
   wait, stop on this machine; ``cluster_config.py``: the same as a file for a cluster.
 * ``ingress.py``, ``engine.py``, ``ingests.py``: the deployments; ``resident.py``, ``threads.py``: the engine's parts.
 * ``api.py``, ``routes/``: the HTTP application; ``schema/``: its documents; ``body.py``: sizes; ``errors.py``: every
@@ -26,8 +26,28 @@ its high KVs in memory. Ask with any OpenAI client::
   videos.
 """
 
-from pipelines.serve.app import build_app
-from pipelines.serve.config import ServiceConfig
-from pipelines.serve.run import Service, run, running_service, start_service
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.serve.app import build_app
+    from pipelines.serve.config import ServiceConfig
+    from pipelines.serve.service import Service, run, running_service, start_service
+
+# Imported on first use: who changes keys needs neither a model nor Ray.
+_HOMES = {
+    "Service": "service",
+    "ServiceConfig": "config",
+    "build_app": "app",
+    "run": "service",
+    "running_service": "service",
+    "start_service": "service",
+}
 
 __all__ = ["Service", "ServiceConfig", "build_app", "run", "running_service", "start_service"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"pipelines.serve.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

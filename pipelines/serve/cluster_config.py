@@ -10,7 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from pipelines.serve.app import build_app
 from pipelines.serve.config import ServiceConfig
-from pipelines.serve.run import APPLICATION, guarded
+from pipelines.serve.service import APPLICATION, guarded
 
 
 def serve_config(archive_url: str, host: str, port: int, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import pytest
 from ray import serve
 
 from pipelines.serve import ServiceConfig, build_app
-from pipelines.serve.run import APPLICATION
+from pipelines.serve.service import APPLICATION
 from tests.archives import random_index
 from tests.serve.client import Client, Reply
 from tests.serve.conftest import MAX_ONGOING, MAX_QUEUED

@@ -22,7 +22,7 @@ from pipelines.bench.serving.load import Order, Reply, run_load, tokens_per_seco
 from pipelines.serve import ServiceConfig
 from pipelines.serve.engine import Engine, EngineStats
 from pipelines.serve.request import Question
-from pipelines.serve.run import APPLICATION
+from pipelines.serve.service import APPLICATION
 from videox2l.answering import Answer
 from videox2l.config import GenerationConfig, SelectionConfig
 

@@ -18,7 +18,7 @@ import pytest
 
 from pipelines.serve import build_app, start_service
 from pipelines.serve.config import ServiceConfig
-from pipelines.serve.run import check
+from pipelines.serve.service import check
 from tests.checkpoints import write_random_checkpoint
 from tests.serve.client import Client
 from videox2l.errors import ArchiveNotFoundError, ConfigError, FingerprintMismatchError, UnknownModelError
