@@ -229,8 +229,8 @@ def _calibration(archive: Archive, model: KVCompressibleModel) -> Check:
     if outside:
         return Check("calibration", "warn", "; ".join(outside), "use what is recommended, or calibrate anew")
     if found.recommended is None:
-        return Check("calibration", "warn", f"made on {found.created}; no setting was good enough", remedy)
-    return Check("calibration", "ok", f"made on {found.created}; recommended is {found.recommended.words}")
+        return Check("calibration", "warn", f"made on {found.created}; {found.words}", remedy)
+    return Check("calibration", "ok", f"made on {found.created}; {found.words}")
 
 
 def _fit(archive: Archive, model: KVCompressibleModel) -> Check:

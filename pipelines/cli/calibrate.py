@@ -108,6 +108,7 @@ def calibrate(
     for path in paths:
         if not path.is_file():
             raise ConfigError(f"{path} is no video file")
+    _check_different(paths)
     if not paths and (model != TINY or questions is not None):
         raise ConfigError("give videos to calibrate on: --videos FILES. Only for the bundled model some are rendered.")
     wanted = calibration.Wanted(agreement, accuracy)
@@ -149,6 +150,17 @@ def calibrate(
         raise typer.Exit(status.SOME_FAILED)
 
 
+def _check_different(paths: Sequence[Path]) -> None:
+    """A video given twice would count twice, and judge a choice that was made from it."""
+    from videox2l.identity import hash_file
+
+    seen: dict[str, Path] = {}
+    for path in paths:
+        first = seen.setdefault(hash_file(path)[0], path)
+        if first is not path:
+            raise ConfigError(f"{first} and {path} are the same video: give it once")
+
+
 def _measured(
     model: KVCompressibleModel, watched: Sequence[Watched], grid: Grid, reference: Any, max_new_tokens: int
 ) -> list[Any]:
@@ -160,7 +172,7 @@ def _measured(
         steps = len(watched) * len(grid.compressions) * len(grid.codecs)
         task = bar.add_task("calibrating", total=steps)
         for video in watched:
-            bar.update(task, description=output.plain(video.name))
+            bar.update(task, description=output.plain(Path(video.name).name))
             found += measure(
                 model,
                 video,
@@ -210,6 +222,18 @@ def _print(found: Calibration, measurements: Sequence[Any], *, every: bool) -> N
         console.print(f"none reaches what is wanted; nearest is {nearest.words}", soft_wrap=True)
     else:
         console.print(f"[bold]recommended:[/] {found.recommended.words}", soft_wrap=True)
+    console.print(f"[bold]held out:[/] {_held_out(found)}", soft_wrap=True)
+
+
+def _held_out(found: Calibration) -> str:
+    """How often choices agree on the video that they were not made from."""
+    if found.held_out is None:
+        return "cannot be had from a single video: give two or more"
+    said = f"{found.held_out.words} agree, each video asked with the setting that the others recommend"
+    if found.held_out.without_setting:
+        of = f"{found.held_out.without_setting} of {output.many(found.questions, 'question')}"
+        said += f"; for {of} the others recommend none, which counts as no agreement"
+    return said
 
 
 def _worth_showing(found: Calibration, by_price: Sequence[CalibratedSetting]) -> list[CalibratedSetting]:

@@ -61,9 +61,8 @@ def show(
     for fingerprint in dict.fromkeys(manifest.spec.model_fingerprint for manifest in found):
         watch = CalibrationWatch(opened.storage, fingerprint)
         if watch.calibration is not None:
-            best = watch.calibration.recommended
-            words = "no setting was good enough" if best is None else f"recommended is {best.words}"
-            console.print(f"[bold]calibration[/]  of {fingerprint[:12]}: {output.plain(words)}", soft_wrap=True)
+            words = output.plain(watch.calibration.words)
+            console.print(f"[bold]calibration[/]  of {fingerprint[:12]}: {words}", soft_wrap=True)
     for line in _differences(found):
         console.print(output.plain(line), soft_wrap=True)
 

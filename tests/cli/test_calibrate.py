@@ -30,14 +30,17 @@ SMALL = (
 def test_calibrate_and_heed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     archive, report = tmp_path / "archive", tmp_path / "report.json"
     Archive.open(archive, create=True)
-    code, *_ = run(capsys, "calibrate", *SMALL, "--archive", archive, "--report", report)
+    code, out, _ = run(capsys, "calibrate", *SMALL, "--clips", "2", "--archive", archive, "--report", report)
     assert code == 0
+    assert "agree, each video asked with the setting that the others recommend" in out
     stored = json.loads(report.read_text())
     assert stored["recommended"]["select"] in ("attention", "all")
-    assert (stored["videos"], len(stored["settings"])) == (1, 3)
+    assert (stored["videos"], len(stored["settings"])) == (2, 3)
+    assert stored["held_out"].keys() == {"agreement", "interval", "without_setting"}
     checks = run_json(capsys, "doctor", "--archive", archive)["checks"]
     (said,) = (check["said"] for check in checks if check["name"] == "calibration")
     assert "recommended is ratios 2 and 16, raw" in said
+    assert "; held out, " in said
 
     (path, _), *_ = rendered_clips(tmp_path, 1, 4)
     for select, warned in (("attention", False), ("keys", True), ("all", False)):
@@ -58,6 +61,7 @@ def test_nothing_is_good_enough(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "calibrate", *SMALL, "--accuracy", "1", "--agreement", "1", "--ratios", "128:128")
     assert code == 1
     assert "none reaches what is wanted" in out
+    assert "held out: cannot be had from a single video" in out
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,16 @@ def test_mistakes(capsys: pytest.CaptureFixture[str], options: tuple[str, ...], 
     code, _, err = run(capsys, "calibrate", *options)
     assert code == 1
     assert said in err
+
+
+def test_a_video_given_twice_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It would judge a choice that was made from it."""
+    (path, _), *_ = rendered_clips(tmp_path, 1, 2)
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(path.read_bytes())
+    code, _, err = run(capsys, "calibrate", "--videos", path, copy)
+    assert code == 1
+    assert "are the same video: give it once" in err
 
 
 def test_dry_run(capsys: pytest.CaptureFixture[str]) -> None:

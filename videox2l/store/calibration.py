@@ -44,6 +44,10 @@ class CalibratedSetting:
     bytes_read: int
     accuracy: float | None = None
 
+    def reaches(self, agreement: float, accuracy: float | None) -> bool:
+        """Whether it is as good as that. Without known answers no accuracy is reached."""
+        return self.agreement >= agreement and (accuracy is None or (self.accuracy or 0.0) >= accuracy)
+
     @property
     def words(self) -> str:
         """Such as ``ratios 2 and 16, raw, attention of 2 chunks``."""
@@ -52,8 +56,31 @@ class CalibratedSetting:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """How the recommendation fares on videos that it was not made from.
+
+    For every video a setting is recommended from all other videos, and asked this one's questions. ``agreement``: share
+    of all questions that agree. ``interval``: of it, by Wilson's score at 95 %, lower end first. ``without_setting``:
+    questions about videos from whose others nothing could be recommended; they count as no agreement.
+    """
+
+    agreement: float
+    interval: tuple[float, float]
+    without_setting: int
+
+    @property
+    def words(self) -> str:
+        """Such as ``97.2% (90%–99%)``."""
+        low, high = self.interval
+        return f"{self.agreement:.1%} ({low:.0%}–{high:.0%})"
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """All settings that were tried on one model, and the one that is recommended, if any reached what was wanted."""
+    """All settings that were tried on one model, and the one that is recommended, if any reached what was wanted.
+
+    ``held_out`` is ``None`` where there were fewer than two videos, and in documents from before it was estimated.
+    """
 
     model_fingerprint: str
     model: str
@@ -65,11 +92,19 @@ class Calibration:
     wanted_accuracy: float | None
     settings: tuple[CalibratedSetting, ...]
     recommended: CalibratedSetting | None
+    held_out: HeldOut | None = None
 
     def reaches(self, setting: CalibratedSetting) -> bool:
         """Whether it is as good as was wanted."""
-        accurate = self.wanted_accuracy is None or (setting.accuracy or 0.0) >= self.wanted_accuracy
-        return setting.agreement >= self.wanted_agreement and accurate
+        return setting.reaches(self.wanted_agreement, self.wanted_accuracy)
+
+    @property
+    def words(self) -> str:
+        """What is recommended, and how often it agrees on other videos than it was made from."""
+        if self.recommended is None:
+            return "no setting was good enough"
+        held_out = "" if self.held_out is None else f"; held out, {self.held_out.words} agree"
+        return f"recommended is {self.recommended.words}{held_out}"
 
     def outside(
         self, compression: Mapping[str, Any], codecs: Mapping[Level, str], selection: SelectionConfig
@@ -109,7 +144,7 @@ class Calibration:
     def from_document(cls, document: Mapping[str, Any], where: str) -> Calibration:
         """:raises ArchiveFormatError: a field is missing or of another kind."""
         get = documents.field
-        best = document.get("recommended")
+        best, held_out = document.get("recommended"), document.get("held_out")
         wanted = document.get("wanted_accuracy")
         return cls(
             model_fingerprint=documents.matching(document, "model_fingerprint", _FINGERPRINT, where),
@@ -122,6 +157,7 @@ class Calibration:
             wanted_accuracy=None if wanted is None else get(document, "wanted_accuracy", float, where),
             settings=tuple(_setting(item, where) for item in get(document, "settings", list, where)),
             recommended=None if best is None else _setting(best, where),
+            held_out=None if held_out is None else _held_out(held_out, where),
         )
 
 
@@ -211,6 +247,17 @@ class CalibrationWatch:
             except ArchiveError:
                 self._found = (None, "unreadable")
         return self._found
+
+
+def _held_out(document: Any, where: str) -> HeldOut:
+    ends = documents.field(document, "interval", list, where)
+    if len(ends) != 2 or not all(type(end) in (int, float) for end in ends):
+        raise ArchiveFormatError(f"{where}: field 'interval' should be two numbers. Calibrate again.")
+    return HeldOut(
+        agreement=documents.field(document, "agreement", float, where),
+        interval=(float(ends[0]), float(ends[1])),
+        without_setting=documents.count(document, "without_setting", where),
+    )
 
 
 def _setting(document: Any, where: str) -> CalibratedSetting:

@@ -34,7 +34,7 @@ Reference = Literal["full", "low"]
 @dataclass(frozen=True)
 class Watched:
     """A video as the model's vision sees it: visual tokens ``[T, hidden]`` of each chunk, when frames are shown; and
-    what is asked of it."""
+    what is asked of it. ``name``: its path, as those of different folders may have the same file name."""
 
     name: str
     chunks: list[torch.Tensor]
@@ -83,7 +83,7 @@ def watch(
     plan = plan_video_isolated(path, sampling, frames_per_chunk)
     with closing(decode_chunks_isolated(path, plan.chunks, model.frame_format)) as decoded, torch.inference_mode():
         chunks = [model.encode_frames(torch.from_numpy(item.frames_FHWC)) for item in decoded]
-    return Watched(path.name, chunks, timeline_of(plan.chunks), own)
+    return Watched(str(path), chunks, timeline_of(plan.chunks), own)
 
 
 @torch.inference_mode()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from videox2l.config import CompressionConfig, SelectionConfig, to_dict
-from videox2l.errors import ConfigError, CorruptDataError
+from videox2l.errors import ArchiveFormatError, ConfigError, CorruptDataError
 from videox2l.evaluation.calibration import Grid, Measurement, Question, Setting, Wanted, calibrate, read_questions
 from videox2l.evaluation.calibration.questions import is_right
 from videox2l.models.protocol import ModelIdentity
 from videox2l.store import Archive, layout
-from videox2l.store.calibration import Calibration, CalibrationWatch, load, store
+from videox2l.store.calibration import Calibration, CalibrationWatch, HeldOut, load, store
 
 COMPRESSION = CompressionConfig(2, 16, 8)
 RAW = {"low": "raw", "high": "raw"}
@@ -121,6 +122,23 @@ def test_stored_whole_and_said_once(tmp_path: Path) -> None:
     with pytest.raises(CorruptDataError):
         load(archive.storage, "ab12")
     assert CalibrationWatch(archive.storage, "ab12").state == "unreadable"
+
+
+def test_documents_with_and_without_a_held_out_estimate() -> None:
+    held_out = HeldOut(0.9, (0.75, 0.96), 2)
+    calibration = dataclasses.replace(found(Wanted()), held_out=held_out)
+    document = json.loads(json.dumps(calibration.to_document()))
+    assert Calibration.from_document(document, "here") == calibration
+    del document["held_out"]  # as before there were any
+    assert Calibration.from_document(document, "here") == dataclasses.replace(calibration, held_out=None)
+    for wrong in (
+        "often",
+        {},
+        dataclasses.asdict(held_out) | {"interval": [0.9]},
+        dataclasses.asdict(held_out) | {"interval": [0.9, "1"]},
+    ):
+        with pytest.raises(ArchiveFormatError):
+            Calibration.from_document(document | {"held_out": wrong}, "here")
 
 
 def test_the_grid_around_a_model() -> None:
