@@ -30,12 +30,14 @@ def codecs(
     clips: Annotated[int, typer.Option(help="Clips to render; their lengths are 8, 16, 24 scenes in turn.", min=1)] = 3,
     seed: Annotated[int, typer.Option(help="Picks other clips and questions.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
 ) -> None:
     """Compare the codecs for stored KVs: bytes, speed, and what becomes of the answers.
 
     Renders clips whose answers are known, prefills them once, and asks the same questions over the KVs that each codec
     gives back. The questions are of the bundled model's world: other models answer them poorly, but sizes, speeds and
-    changes of logits hold for them too.
+    changes of logits hold for them too. The device is the model's: codecs always work on one thread of the CPU.
 
     `videox2l bench codecs --clips 6 --json`
     """
@@ -45,7 +47,8 @@ def codecs(
 
     notes = Console(stderr=True, highlight=False)
     with notes.status("loading the model") as status:
-        report = bench_codecs(load_model(model), clips=clips, seed=seed, progress=status.update)
+        loaded = load_model(model, device=device, dtype=dtype)
+        report = bench_codecs(loaded, clips=clips, seed=seed, progress=status.update)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=1))
         return

@@ -32,6 +32,8 @@ def compressors(
     seed: Annotated[int, typer.Option(help="Gives other clips and questions.", min=0)] = 0,
     report: Annotated[Path | None, typer.Option(help="Folder for compressors.md, its plots and results.json.")] = None,
     as_json: options.Json = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
 ) -> None:
     """Ask questions with known answers over what each compressor keeps, at several ratios.
 
@@ -62,7 +64,7 @@ def compressors(
     from pipelines.evaluate.compressor_report import share, tables, write_report
 
     with output.notes().status("loading the model") as status:
-        models = {name: load_model(full) for name, full in names.items()}
+        models = {name: load_model(full, device=device, dtype=dtype) for name, full in names.items()}
         results: dict[str, Any] = compare(models, comparison, status.update)
     if report is not None:
         write_report(results, report)

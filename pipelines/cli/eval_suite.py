@@ -47,6 +47,8 @@ def suite(
         Path | None, typer.Option(help="Folder for report.html, report.md, its plots and results.json.")
     ] = None,
     as_json: options.Json = False,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
 ) -> None:
     """Ask questions with known answers over bi-level memories and over what they have to beat.
 
@@ -73,7 +75,7 @@ def suite(
     from videox2l.models import load_model
 
     with output.notes().status("loading the model") as status:
-        results = measure(load_model(model), plan, status.update, timing=timing)
+        results = measure(load_model(model, device=device, dtype=dtype), plan, status.update, timing=timing)
     if report is not None:
         write_report(results, report)
     if as_json:

@@ -108,3 +108,14 @@ def test_the_shell_completes_names_and_ids(
     assert complete("other") == []
     (tmp_path / "archive" / "catalog" / "spoiled.parquet").write_text("no Parquet")
     assert complete("lec") == []
+
+
+@pytest.mark.parametrize("command", [("eval", "suite"), ("eval", "compressors"), ("bench", "codecs")], ids=" ".join)
+@pytest.mark.parametrize(("option", "said"), [("--device", "no device"), ("--dtype", "dtype must be")])
+def test_measurements_run_where_and_in_what_is_asked_for(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...], option: str, said: str
+) -> None:
+    code, _, err = run(capsys, *command, option, "nowhere")
+    assert code == 1
+    assert said in err
+    assert "'nowhere'" in err

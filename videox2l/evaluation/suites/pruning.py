@@ -95,7 +95,8 @@ PRUNINGS: dict[str, Score] = {
 @torch.inference_mode()
 def prune(memory: MixedKV, scores_LHT: torch.Tensor, keep: int) -> MixedKV:
     """The prompt and the best ``keep`` other tokens of every layer and KV head, at the positions that they had."""
-    scores_LHT = scores_LHT.to(torch.float32).clone()
+    # Some scores look at nothing that is on the memory's device.
+    scores_LHT = scores_LHT.to(memory.keys_LHTD.device, torch.float32, copy=True)
     scores_LHT[:, :, : memory.prompt_tokens] = torch.inf
     best_LHK = scores_LHT.topk(min(memory.prompt_tokens + keep, memory.tokens), dim=-1).indices.sort(-1).values
     places_LHKD = best_LHK[..., None].expand(*best_LHK.shape, memory.keys_LHTD.shape[-1])
