@@ -16,6 +16,7 @@ from rich.table import Table
 
 from pipelines.cli import options, output, status
 from videox2l.errors import ConfigError
+from videox2l.scorers import CALIBRATED, entries
 
 if TYPE_CHECKING:
     from videox2l.evaluation.calibration import Grid, Question, Watched
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 # Rows shown unless all are asked for.
 _SHOWN = 12
-
-
-_SCORERS = ("attention", "keys", "attention+keys")
 
 
 def calibrate(
@@ -64,8 +62,8 @@ def calibrate(
     scorers: Annotated[
         str,
         typer.Option(
-            help="Scorers, as of `ask --select`. Default: `attention`, `keys` and both joined; `attention` alone for "
-            "models whose keys cannot be compared (Qwen-VL)."
+            help=f"Scorers, as of `ask --select`. Default: {', '.join(f'`{name}`' for name in CALIBRATED)}; for models "
+            "whose keys cannot be compared (Qwen-VL) those of them that compare none."
         ),
     ] = "",
     top_k: Annotated[str, typer.Option(help="Numbers of chunks re-loaded.")] = "1,2,4",
@@ -117,14 +115,15 @@ def calibrate(
         options.compression(model, **settings) or default_compression(model),
         _pairs(ratios),
         codecs=_names(codecs),
-        scorers=_names(scorers) or _SCORERS,
+        scorers=_names(scorers) or CALIBRATED,
         ks=tuple(_number(part, "--top-k") for part in _names(top_k)),
     )
     asked: Sequence[Question] = calibration.GENERIC if questions is None else calibration.read_questions(questions)
     opened = None if archive is None else Archive.open(archive, storage_options=storage_options)
     loaded = load_model(model, device=device, dtype=dtype)
     if not scorers and loaded.geometry.keys_in_place:
-        grid = dataclasses.replace(grid, scorers=("attention",))
+        fitting = tuple(name for name in grid.scorers if not any(one.compares_keys for one in entries(name)))
+        grid = dataclasses.replace(grid, scorers=fitting)
     sampling = SamplingConfig(fps, frames, max_frames)
     chunk_frames = grid.compressions[0].frames_per_chunk
     with tempfile.TemporaryDirectory(prefix="videox2l-calibrate-") as folder:

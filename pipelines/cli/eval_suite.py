@@ -13,6 +13,7 @@ from rich.table import Table
 from pipelines.cli import options, output
 from videox2l.config import SelectionConfig
 from videox2l.errors import ConfigError
+from videox2l.scorers import EVALUATED
 
 
 def suite(
@@ -26,7 +27,7 @@ def suite(
     ] = "retrieval,ordering,exists,counting",
     scorers: Annotated[
         str, typer.Option(help="Scorers to compare, as of `ask --select`. The default is always among them.")
-    ] = "attention,keys,key_bounds,two_step,attention+keys",
+    ] = ",".join(EVALUATED),
     presses: Annotated[
         str,
         typer.Option(

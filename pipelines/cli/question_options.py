@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli import options
 from videox2l.config import GenerationConfig, SelectionConfig
+from videox2l.scorers import select_words
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,7 @@ class Choice:
 
     select: Annotated[
         str,
-        typer.Option(
-            help="Chunks to re-load in detail: a scorer (`attention`, `keys`, `key_bounds`, `two_step`, `retriever`, "
-            "`random`), several as in `attention+keys`, `all`, `none`, `uniform`, `recent`, or numbers like `0,4-6`."
-        ),
+        typer.Option(help=f"Chunks to re-load in detail: {select_words('`')}."),
     ] = "attention"
     top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.", min=0)] = 2
     policy: Annotated[

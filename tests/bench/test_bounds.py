@@ -21,6 +21,7 @@ from pipelines.bench.bounds.sizes import make_subject
 from pipelines.bench.rows import Report
 from pipelines.cli.bench import bench
 from videox2l.errors import ConfigError
+from videox2l.scorers import FROM_GIST
 
 CPU = torch.device("cpu")
 
@@ -35,9 +36,9 @@ def measured() -> Report:
 
 def test_every_part_has_its_rows(measured: Report) -> None:
     found = {part: sum(row.part == part for row in measured.rows) for part in {row.part for row in measured.rows}}
-    # Two lengths; of each 2 ways to prefill, 3 to mix or ask, 2 bounds of decoding, 4 scorers.
+    # Two lengths; of each 2 ways to prefill, 3 to mix or ask, 2 bounds of decoding, every scorer of the gist.
     # The store: written, and both levels.
-    assert found == {"prefill": 4, "mix": 5, "first token": 6, "decode": 4, "store": 3, "selection": 8}
+    assert found == {"prefill": 4, "mix": 5, "first token": 6, "decode": 4, "store": 3, "selection": 2 * len(FROM_GIST)}
     assert all(row.seconds > 0 and row.bound_s > 0 and row.ratio > 0 for row in measured.rows)
     assert len({(row.part, row.case) for row in measured.rows}) == len(measured.rows)
 

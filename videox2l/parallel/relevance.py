@@ -9,6 +9,7 @@ import torch
 from videox2l.errors import ConfigError
 from videox2l.models.cache import to_cache
 from videox2l.parallel.model import ShardedVideoXL
+from videox2l.scorers import REGISTERED
 from videox2l.selection import SCORERS, QuestionContext, Scorer
 from videox2l.selection.attention import attention_weights, chunk_scores, score_by_attention
 from videox2l.selection.question import relevance_heads
@@ -48,8 +49,8 @@ def _refuse_over_ranks(name: str, scorer: Scorer) -> Scorer:
 
 
 # A question asks for a scorer by name, and on a sharded model the plain ones would take the wrong heads. Those that
-# look at none are as they are; a new one is refused until it is said here that it works.
-_WITHOUT_HEADS = {"random", "retriever"}
+# look at none are as they are; a new one is refused until its entry says that it does not.
 SCORERS["attention"] = score_over_ranks
-for _name in SCORERS.keys() - {"attention"} - _WITHOUT_HEADS:
-    SCORERS[_name] = _refuse_over_ranks(_name, SCORERS[_name])
+for _name, _entry in REGISTERED.items():
+    if _name != "attention" and not _entry.without_heads:
+        SCORERS[_name] = _refuse_over_ranks(_name, SCORERS[_name])

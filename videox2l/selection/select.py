@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 
 from videox2l.config import Budget, SelectionConfig
 from videox2l.errors import ConfigError
-from videox2l.selection.attention import score_by_attention
+from videox2l.scorers import CONTROLS, JOINED, REGISTERED, entries
 from videox2l.selection.drift import without_drift
 from videox2l.selection.fusion import fuse
-from videox2l.selection.keys import score_by_key_bounds, score_by_keys
 from videox2l.selection.policy import choose, parse_policy
 from videox2l.selection.question import relevance_heads, run_questions
-from videox2l.selection.random import score_randomly
-from videox2l.selection.retriever import score_by_retriever
 from videox2l.selection.scorer import QuestionContext, Scorer
-from videox2l.selection.two_step import score_in_two_steps
 
-# Add a scorer: one file beside this one, one line here.
-SCORERS: dict[str, Scorer] = {
-    "attention": score_by_attention,
-    "keys": score_by_keys,
-    "key_bounds": score_by_key_bounds,
-    "two_step": score_in_two_steps,
-    "retriever": score_by_retriever,
-    "random": score_randomly,
-}
+SCORERS: dict[str, Scorer] = {}
+"""All of :data:`~videox2l.scorers.REGISTERED`."""
 
-# Those that look with the question's own queries, which many questions can have computed together.
-_WITH_QUERIES = frozenset({"attention", "keys", "key_bounds"})
-
-# Controls that do not look at the question: every scorer has to beat them at the same number of chunks.
-_CONTROLS: dict[str, Callable[[Sequence[int], int], Sequence[int]]] = {
-    "all": lambda candidates, _: candidates,
-    "none": lambda *_: (),
-    "uniform": lambda candidates, k: [candidates[int((n + 0.5) * len(candidates) / k)] for n in range(k)],
-    "recent": lambda candidates, k: candidates[max(0, len(candidates) - k) :],
-}
+for _name, _entry in REGISTERED.items():
+    _module, _, _function = _entry.home.partition(":")
+    SCORERS[_name] = getattr(import_module(f"videox2l.selection.{_module}"), _function)
 
 
 @dataclass(frozen=True)
@@ -60,18 +43,18 @@ def check_selection(config: SelectionConfig) -> None:
     :raises ConfigError: no video could have this selection.
     """
     parse_policy(config.policy)
-    if config.select not in _CONTROLS and not needs_scores(config):
+    if config.select not in CONTROLS and not needs_scores(config):
         parse_chunks(config.select)
 
 
 def needs_scores(config: SelectionConfig) -> bool:
     """Whether this selection looks at the question at all."""
-    return bool(_scorers(config.select))
+    return bool(entries(config.select))
 
 
 def shares_queries(config: SelectionConfig) -> bool:
     """Whether :func:`select` goes faster where :func:`share_queries` was called before for many questions at once."""
-    return needs_scores(config) and not _WITH_QUERIES.isdisjoint(config.select.split("+"))
+    return any(entry.shares_queries for entry in entries(config.select))
 
 
 def share_queries(contexts: Sequence[QuestionContext]) -> None:
@@ -95,8 +78,8 @@ def select(
     Raises :class:`ConfigError` for a chunk that the video does not have or that is not to be chosen from.
     """
     candidates = range(chunks) if within is None else within
-    if config.select in _CONTROLS:
-        taken = _CONTROLS[config.select](candidates, min(config.top_k, len(candidates)))
+    if config.select in CONTROLS:
+        taken = CONTROLS[config.select](candidates, min(config.top_k, len(candidates)))
         return _within_budget(config.budget, taken, None, low_bytes)
     if needs_scores(config):
         if context is None:
@@ -109,14 +92,8 @@ def select(
     return _within_budget(config.budget, _named(config.select, chunks, candidates), None, low_bytes)
 
 
-def _scorers(text: str) -> list[Scorer]:
-    """Those that ``text`` names, joined by plus signs; none if it is no such text."""
-    names = text.split("+")
-    return [SCORERS[name] for name in names] if all(name in SCORERS for name in names) else []
-
-
 def _score(config: SelectionConfig, context: QuestionContext) -> list[float]:
-    found = [scorer(context) for scorer in _scorers(config.select)]
+    found = [SCORERS[name](context) for name in config.select.split("+")]
     if config.correct_drift:
         found = [without_drift(scores) for scores in found]
     return found[0] if len(found) == 1 else fuse(found)
@@ -162,10 +139,10 @@ def parse_chunks(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
         if match is None:
-            known = ", ".join([*SCORERS, *_CONTROLS])
+            known = ", ".join([*REGISTERED, *CONTROLS])
             raise ConfigError(
-                f"select {text!r} is neither {known}, nor scorers joined as in attention+keys, nor chunk numbers such "
-                "as 0,4-6"
+                f"select {text!r} is neither {known}, nor scorers joined as in {JOINED}, nor chunk numbers such as "
+                "0,4-6"
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first > 1_000_000:

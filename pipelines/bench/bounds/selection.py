@@ -14,10 +14,8 @@ from pipelines.bench.rows.timing import Work, in_turn
 from videox2l.config import SelectionConfig
 from videox2l.kv import MixedKV, mix
 from videox2l.models.cache import to_cache
+from videox2l.scorers import FROM_GIST
 from videox2l.selection import QuestionContext, select
-
-SCORERS = ("attention", "keys", "key_bounds", "two_step")
-"""Those that need nothing but the question and the gist."""
 
 
 def measure(subject: Subject, repeats: int, progress: Callable[[str], None]) -> Iterator[Row]:
@@ -40,7 +38,7 @@ def measure(subject: Subject, repeats: int, progress: Callable[[str], None]) -> 
             ids_BT, cache = torch.tensor([ids()], device=subject.device), to_cache(gist)
             return lambda: model.decoder.base_model(ids_BT, past_key_values=cache)
 
-        for name in SCORERS:
+        for name in FROM_GIST:
             times = in_turn([partial(score, name), stock], subject.device, repeats)
             yield row_of(
                 times,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipelines.serve.schema.common import LooseRequest, Time, VideoName
+from videox2l.scorers import select_words
 
 # A million characters of text exceed every supported model's context; tokenising more would only cost time.
 MAX_TEXT = 2**20
@@ -105,8 +106,7 @@ class ChatCompletionRequest(LooseRequest):
     select: str = Field(
         default="attention",
         max_length=MAX_TEXT,
-        description="chunks to re-load in detail: a scorer (attention, keys, key_bounds, two_step, retriever, random), "
-        "several as in attention+keys, all, none, uniform, recent, or chunk numbers such as 0,4-6",
+        description=f"chunks to re-load in detail: {select_words()}",
     )
     top_k: int = Field(default=2, ge=0, description="how many chunks a scorer may choose")
     videox2l: VideoOptions | None = Field(default=None, description="a part of the video, a policy and a budget")

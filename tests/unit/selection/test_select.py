@@ -13,6 +13,7 @@ from videox2l.models import RelevanceHeads
 from videox2l.models.cache import to_cache
 from videox2l.models.retriever import OWN, load_retriever
 from videox2l.models.video_xl.model import VideoXL
+from videox2l.scorers import CONTROLS, JOINED, REGISTERED
 from videox2l.selection import SCORERS, QuestionContext, Retrieved, check_selection, select
 from videox2l.selection.attention import score_by_attention
 from videox2l.selection.fusion import fuse
@@ -53,6 +54,16 @@ def test_a_scorer_rates_every_chunk_and_repeats_itself(context: QuestionContext,
     assert len(first) == len(TOKENS)
     assert first == second
     assert len(set(first)) > 1
+
+
+@pytest.mark.parametrize("name", SCORERS)
+def test_a_scorer_needs_the_vectors_that_its_entry_says(context: QuestionContext, name: str) -> None:
+    without = dataclasses.replace(context, retrieved=None)
+    if REGISTERED[name].needs_vectors:
+        with pytest.raises(ConfigError, match="ingested without a retriever"):
+            SCORERS[name](without)
+    else:
+        assert SCORERS[name](without) == SCORERS[name](context)
 
 
 @pytest.mark.parametrize("name", SCORERS)
@@ -120,7 +131,7 @@ def test_what_is_no_policy(policy: str) -> None:
         check_selection(SelectionConfig(policy=policy))
 
 
-@pytest.mark.parametrize("text", [*SCORERS, "attention+keys", "all", "none", "uniform", "recent", "0,4-6"])
+@pytest.mark.parametrize("text", [*SCORERS, JOINED, *CONTROLS, "0,4-6"])
 def test_what_is_one_without_a_video(text: str) -> None:
     check_selection(SelectionConfig(text))
 

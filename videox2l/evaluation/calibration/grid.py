@@ -9,6 +9,7 @@ from typing import Any
 from videox2l.config import CompressionConfig, SelectionConfig
 from videox2l.errors import ConfigError
 from videox2l.kv.codecs import CODECS
+from videox2l.scorers import CALIBRATED
 from videox2l.selection import needs_scores
 
 
@@ -31,7 +32,7 @@ class Grid:
 
     compressions: tuple[CompressionConfig, ...]
     codecs: tuple[str, ...] = ("raw", "squeeze", "int8", "int4")
-    scorers: tuple[str, ...] = ("attention", "keys", "attention+keys")
+    scorers: tuple[str, ...] = CALIBRATED
     ks: tuple[int, ...] = (1, 2, 4)
 
     def __post_init__(self) -> None:

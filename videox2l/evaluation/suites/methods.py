@@ -9,13 +9,14 @@ from videox2l.config import SelectionConfig
 from videox2l.evaluation.suites.clips import PrefilledClip, tokens_of
 from videox2l.evaluation.suites.pruning import PRUNINGS, Score, attention_of, press, prune
 from videox2l.kv import MixedKV
+from videox2l.scorers import REGISTERED
 
 LOW_ONLY, HIGH_ONLY = "low only", "high only"
 RIGHT_CHUNK = "bi-level, right chunk"
 DEFAULT = f"bi-level, {SelectionConfig().select}"
 QUESTION_AWARE = "SnapKV-like with the question"
 
-CONTROLS = ("random", "uniform", "recent")
+CONTROLS = (*(name for name, entry in REGISTERED.items() if entry.control), "uniform", "recent")
 """Choices of chunks that know nothing of the question."""
 
 

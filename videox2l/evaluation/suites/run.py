@@ -16,10 +16,9 @@ from videox2l.evaluation.suites.grading import grade
 from videox2l.evaluation.suites.methods import CONTROLS, QUESTION_AWARE, RIGHT_CHUNK, Remembered
 from videox2l.evaluation.suites.tasks import SUITES, Task
 from videox2l.models import KVCompressibleModel
+from videox2l.scorers import EVALUATED
 from videox2l.selection import QuestionContext, select
 from videox2l.video.synthetic import KEYS, SECONDS_PER_SCENE
-
-SCORERS = ("attention", "keys", "key_bounds", "two_step", "attention+keys")
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Plan:
     scenes: tuple[int, ...] = (4, 8, 16, 32, 64)
     clips: int = 20
     suites: tuple[str, ...] = tuple(SUITES)
-    scorers: tuple[str, ...] = SCORERS
+    scorers: tuple[str, ...] = EVALUATED
     k: int = SelectionConfig().top_k
     low_ratio: int = 2
     high_ratio: int = 32

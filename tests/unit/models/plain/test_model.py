@@ -8,6 +8,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,10 +24,13 @@ from videox2l import Archive, CompressionConfig, GenerationConfig, ResidentVideo
 from videox2l.answering import Answer, AnswerEngine, Turn
 from videox2l.config import SamplingConfig
 from videox2l.errors import CheckpointError, ConfigError, ModelError, UnknownModelError
+from videox2l.kv import mix
 from videox2l.models import PrefillState, load_model
 from videox2l.models.plain.compressors import COMPRESSORS
 from videox2l.models.plain.model import PlainModel
 from videox2l.models.registry import prefill_workload
+from videox2l.scorers import REGISTERED
+from videox2l.selection import SCORERS, QuestionContext
 
 COMPRESSION = CompressionConfig(low_ratio=2, high_ratio=8, frames_per_chunk=5)
 SHORT = GenerationConfig(12)
@@ -53,6 +57,19 @@ def test_ingest_and_ask(family_model: PlainModel, tmp_path: Path) -> None:
             alone = ask(model, video, "What <|im_end|> happens?", selection, SHORT, history=turns)
             assert isinstance(shared, Answer)
             assert (shared.text, shared.chunks) == (alone.text, alone.chunks)
+
+
+def test_scorers_that_compare_keys_are_refused_where_there_are_none_to_compare(family_model: PlainModel) -> None:
+    compression = dataclasses.replace(COMPRESSION, frames_per_chunk=6)
+    prompt, kvs = prefilled(family_model, frames(18), compression)
+    gist = mix(prompt, [chunk["high"] for chunk in kvs], partial(family_model.rope_tables, 0))
+    context = QuestionContext(family_model, family_model.question_ids("What?"), gist)
+    for name in (name for name, entry in REGISTERED.items() if not entry.needs_vectors):
+        if REGISTERED[name].compares_keys and family_model.geometry.keys_in_place:
+            with pytest.raises(ConfigError, match="use attention"):
+                SCORERS[name](context)
+        else:
+            assert len(SCORERS[name](context)) == len(kvs)
 
 
 @pytest.mark.parametrize("compressor", sorted(COMPRESSORS))
