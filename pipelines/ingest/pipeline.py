@@ -47,9 +47,10 @@ from pipelines.ingest.prefill import PrefillStage
 from pipelines.ingest.ranks import prefill_place
 from pipelines.ingest.rows import IngestRow
 from pipelines.ingest.settings import IngestSettings
-from pipelines.ingest.sources import VideoRequest, requests_for
+from pipelines.ingest.sources import VideoRequest, check_some_exist, requests_for
 from pipelines.ingest.summary import IngestSummary
 from pipelines.ingest.tracker import running_tracker
+from pipelines.local_ray import named_cluster
 from videox2l.config import to_dict
 from videox2l.errors import ArchiveNotFoundError
 from videox2l.identity import source_url
@@ -115,6 +116,8 @@ def ingest(
     began = time.monotonic()
     requests = {request.source: request for request in requests_for(sources, settings)}
     videos = list(requests)
+    if not ray.is_initialized() and named_cluster() is None:
+        check_some_exist(videos)  # machines of a cluster may have files that this one lacks
     archive = _open_archive(archive_url, storage_options, create=not dry_run)
 
     with (

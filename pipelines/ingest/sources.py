@@ -96,6 +96,18 @@ def expand_sources(sources: Iterable[str | Path | VideoRequest]) -> list[VideoRe
     return [request for request, _ in found.values()]
 
 
+def check_some_exist(sources: Iterable[str]) -> None:
+    """Before Ray is started on this machine, which may take longer than to see that there is nothing to do.
+
+    :raises ConfigError: all ``sources`` are paths, and none of them exists.
+    """
+    paths = list(sources)
+    if any("://" in path or Path(path).expanduser().exists() for path in paths):
+        return
+    more = f", nor any of the {len(paths) - 1} named with it" if len(paths) > 1 else ""
+    raise ConfigError(f"there is no file {paths[0]}{more}: check the path")
+
+
 def _both(before: VideoRequest, after: VideoRequest, before_where: str, where: str) -> VideoRequest:
     """A video that was named twice: nothing said is like something said, but two different things are an error."""
     nothing = VideoRequest(before.source)

@@ -7,7 +7,7 @@ import pytest
 import s3fs
 
 from pipelines.ingest import IngestSettings, expand_sources
-from pipelines.ingest.sources import VideoRequest, requests_for
+from pipelines.ingest.sources import VideoRequest, check_some_exist, requests_for
 from tests.web import serve
 from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError
@@ -115,3 +115,13 @@ def test_nothing_found(tmp_path: Path):
             expand_sources([source])
     with pytest.raises(ConfigError, match="no videos were given"):
         expand_sources([])
+
+
+def test_none_of_the_files_exists(folder: Path):
+    absent, there = str(folder / "absent.mp4"), str(folder / "b.mp4")
+    for fine in ([there], [absent, there], [absent, "s3://bucket/a.mp4"]):
+        check_some_exist(fine)
+    with pytest.raises(ConfigError, match=r"there is no file .*absent\.mp4: check"):
+        check_some_exist([absent])
+    with pytest.raises(ConfigError, match="nor any of the 1 named with it"):
+        check_some_exist([absent, absent])
