@@ -16,6 +16,7 @@ from rich.console import Console
 from pipelines.cli import options, output
 from pipelines.cli.answers import print_evidence, print_explanation, print_pieces
 from pipelines.cli.option_groups import grouped
+from pipelines.cli.prefill_options import Compression, Sampling
 from pipelines.cli.question_options import Choice, Decoding
 
 if TYPE_CHECKING:
@@ -55,15 +56,8 @@ def ask(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print answers with all their evidence as JSON; from a pipe, one a line.")
     ] = False,
-    fps: options.Fps = 1.0,
-    frames: options.Frames = None,
-    max_frames: options.MaxFrames = None,
-    low_ratio: options.LowRatio = None,
-    high_ratio: options.HighRatio = None,
-    frames_per_chunk: options.FramesPerChunk = None,
-    edge_ratio: options.EdgeRatioText = None,
-    remainder: options.Remainder = None,
-    prefill: options.Prefill = None,
+    sampling: Sampling = Sampling(),
+    compression: Compression = Compression(),
     tensor_parallel: options.TensorParallel = 1,
     device: options.Device = None,
     dtype: options.Dtype = None,
@@ -88,7 +82,6 @@ def ask(
     `videox2l ask lecture.mp4 "Who speaks first?" --model large/ --tensor-parallel 4`
     """
     from pipelines.cli.asking import Asking, How, ask_each, ask_once
-    from videox2l.config import SamplingConfig
     from videox2l.errors import QuestionError
 
     # Settings first: a typing error should not cost a prefill.
@@ -97,19 +90,8 @@ def ask(
     if question is None and (explain or tensor_parallel > 1):
         raise typer.BadParameter("--explain and --tensor-parallel take one question: give it behind the video")
     how = How(choice.config(), decoding.config(), from_, to)
-    ratios = options.compression(
-        model,
-        low_ratio=low_ratio,
-        high_ratio=high_ratio,
-        frames_per_chunk=frames_per_chunk,
-        edge_ratio=edge_ratio,
-        remainder=remainder,
-        prefill=prefill,
-    )
     console, notes = Console(highlight=False), output.notes()
-    asking = Asking(
-        model, archive, SamplingConfig(fps, frames, max_frames), ratios, device, dtype, storage_options, notes
-    )
+    asking = Asking(model, archive, sampling.config(), compression.config(model), device, dtype, storage_options, notes)
     if tensor_parallel > 1:
         assert question is not None, "checked above"
         if explain or not video:

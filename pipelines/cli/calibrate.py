@@ -15,6 +15,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pipelines.cli import options, output, status
+from pipelines.cli.option_groups import grouped
+from pipelines.cli.prefill_options import Sampling
 from videox2l.errors import ConfigError
 from videox2l.scorers import CALIBRATED, entries
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _SHOWN = 12
 
 
+@grouped
 def calibrate(
     files: Annotated[list[Path] | None, typer.Argument(help="More videos.", show_default=False)] = None,
     videos: Annotated[
@@ -67,9 +70,7 @@ def calibrate(
         ),
     ] = "",
     top_k: Annotated[str, typer.Option(help="Numbers of chunks re-loaded.")] = "1,2,4",
-    fps: options.Fps = 1.0,
-    frames: options.Frames = None,
-    max_frames: options.MaxFrames = None,
+    sampling: Sampling = Sampling(),
     frames_per_chunk: options.FramesPerChunk = None,
     edge_ratio: options.EdgeRatioText = None,
     remainder: options.Remainder = None,
@@ -92,7 +93,6 @@ def calibrate(
 
     `videox2l calibrate --videos a.mp4 b.mp4 --model path/to/model --agreement 0.95 --archive archive`
     """
-    from videox2l.config import SamplingConfig
     from videox2l.evaluation import calibration
     from videox2l.models import TINY, load_model
     from videox2l.models.registry import default_compression
@@ -109,7 +109,7 @@ def calibrate(
     _check_different(paths)
     if not paths and (model != TINY or questions is not None):
         raise ConfigError("give videos to calibrate on: --videos FILES. Only for the bundled model some are rendered.")
-    wanted = calibration.Wanted(agreement, accuracy)
+    wanted, looked_at = calibration.Wanted(agreement, accuracy), sampling.config()
     settings = {"frames_per_chunk": frames_per_chunk, "edge_ratio": edge_ratio, "remainder": remainder}
     grid = calibration.Grid.around(
         options.compression(model, **settings) or default_compression(model),
@@ -124,12 +124,11 @@ def calibrate(
     if not scorers and loaded.geometry.keys_in_place:
         fitting = tuple(name for name in grid.scorers if not any(one.compares_keys for one in entries(name)))
         grid = dataclasses.replace(grid, scorers=fitting)
-    sampling = SamplingConfig(fps, frames, max_frames)
     chunk_frames = grid.compressions[0].frames_per_chunk
     with tempfile.TemporaryDirectory(prefix="videox2l-calibrate-") as folder:
         rendered = [] if paths else calibration.rendered_clips(Path(folder), clips, scenes)
         pairs = [*((path, asked) for path in paths), *rendered]
-        watched = [calibration.watch(loaded, path, sampling, chunk_frames, own) for path, own in pairs]
+        watched = [calibration.watch(loaded, path, looked_at, chunk_frames, own) for path, own in pairs]
     if dry_run:
         _announce(loaded, watched, grid)
         return

@@ -13,6 +13,7 @@ from rich.progress import Progress, TimeElapsedColumn
 
 from pipelines.cli import options, output, status
 from pipelines.cli.option_groups import grouped
+from pipelines.cli.prefill_options import Compression, Sampling
 from pipelines.cli.question_options import Choice
 
 if TYPE_CHECKING:
@@ -51,13 +52,8 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
         out: Annotated[
             Path | None, typer.Option(help="Folder of the results. Default: eval/BENCHMARK.", metavar="DIR")
         ] = None,
-        fps: options.Fps = 1.0,
-        frames: options.Frames = None,
-        max_frames: options.MaxFrames = None,
-        low_ratio: options.LowRatio = None,
-        high_ratio: options.HighRatio = None,
-        frames_per_chunk: options.FramesPerChunk = None,
-        prefill: options.Prefill = None,
+        sampling: Sampling = Sampling(),
+        compression: Compression = Compression(),
         actors: Annotated[int, typer.Option(help="Copies of the model that work side by side.", min=1)] = 1,
         device: options.Device = None,
         dtype: options.Dtype = None,
@@ -68,7 +64,6 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
         from pipelines.evaluate.job import plan_benchmark
         from pipelines.evaluate.settings import BenchmarkSettings
         from pipelines.ingest import IngestSettings
-        from videox2l.config import SamplingConfig
         from videox2l.errors import ConfigError
         from videox2l.evaluation.benchmarks.records import CONTROLS, Asking
 
@@ -83,14 +78,8 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
                     model=model,
                     device=device,
                     dtype=dtype,
-                    sampling=SamplingConfig(fps, frames, max_frames),
-                    compression=options.compression(
-                        model,
-                        low_ratio=low_ratio,
-                        high_ratio=high_ratio,
-                        frames_per_chunk=frames_per_chunk,
-                        prefill=prefill,
-                    ),
+                    sampling=sampling.config(),
+                    compression=compression.config(model),
                     prefill_actors=actors,
                 ),
                 Asking(

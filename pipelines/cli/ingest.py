@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import options, output, status
+from pipelines.cli.option_groups import grouped
+from pipelines.cli.prefill_options import Compression, Sampling
 
 
 class ProgressStyle(Enum):
@@ -23,6 +25,7 @@ class ProgressStyle(Enum):
     none = "none"
 
 
+@grouped
 def ingest(
     context: typer.Context,
     sources: Annotated[
@@ -31,15 +34,8 @@ def ingest(
     ] = None,
     archive: options.Archive = options.DEFAULT_ARCHIVE,
     model: options.Model = "tiny",
-    fps: options.Fps = 1.0,
-    frames: options.Frames = None,
-    max_frames: options.MaxFrames = None,
-    low_ratio: options.LowRatio = None,
-    high_ratio: options.HighRatio = None,
-    frames_per_chunk: options.FramesPerChunk = None,
-    edge_ratio: options.EdgeRatioText = None,
-    remainder: options.Remainder = None,
-    prefill: options.Prefill = None,
+    sampling: Sampling = Sampling(),
+    compression: Compression = Compression(),
     prefill_actors: Annotated[int, typer.Option(help="Copies of the model that prefill side by side.", min=1)] = 1,
     videos_per_actor: Annotated[
         int,

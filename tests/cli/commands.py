@@ -23,4 +23,7 @@ def run_json(capsys: pytest.CaptureFixture[str], *arguments: object, code: int =
     """What ``--json`` prints: standard output as a whole must be one document."""
     found, out, err = run(capsys, *arguments, "--json")
     assert found == code, err
-    return json.loads(out)
+    try:
+        return json.loads(out)
+    except ValueError as error:
+        pytest.fail(f"{error} in {out!r}; on standard error: {err!r}")
