@@ -49,20 +49,22 @@ class BatchProgress:
         if self._began is None and done:
             self._began = now  # the start of Ray and of the model says nothing about what is left
         pace = self._pace(total - earlier - done, done, now, failed)
-        self._bar.update(self._task, total=total, completed=earlier + done, pace=pace)
+        self._bar.update(self._task, total=total, completed=earlier + done, pace=", ".join(pace))
         ended = earlier + done == total
         if self._style == "lines" and (ended or now - self._said >= self._every_s) and self._said < float("inf"):
-            self._console.file.write(f"{earlier + done}/{total} questions, {pace}\n")
+            self._console.file.write(", ".join([f"{earlier + done}/{total} questions", *pace]) + "\n")
             self._console.file.flush()
             self._said = float("inf") if ended else now
 
-    def _pace(self, left: int, done: int, now: float, failed: int) -> str:
-        if self._began is None or now <= self._began:
-            return "starting"
-        speed = done / (now - self._began)
-        parts = [f"{speed:.3g} a second"]
-        if left:
-            parts.append(f"about {clock(left / speed)} left")
+    def _pace(self, left: int, done: int, now: float, failed: int) -> list[str]:
+        parts = []
+        if self._began is not None and now > self._began:
+            speed = done / (now - self._began)
+            parts.append(f"{speed:.3g} a second")
+            if left:
+                parts.append(f"about {clock(left / speed)} left")
+        elif left:
+            parts.append("starting")
         if failed:
             parts.append(f"{failed} failed")
-        return ", ".join(parts)
+        return parts

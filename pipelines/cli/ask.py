@@ -37,6 +37,7 @@ def ask(
         typer.Argument(help="What you want to know. Without it: a conversation, or a question a line from a pipe."),
     ] = None,
     archive: options.Archive = options.DEFAULT_ARCHIVE,
+    index: options.Index = None,
     model: options.Model = "tiny",
     choice: Choice = Choice(),
     explain: Annotated[
@@ -94,8 +95,8 @@ def ask(
     asking = Asking(model, archive, sampling.config(), compression.config(model), device, dtype, storage_options, notes)
     if tensor_parallel > 1:
         assert question is not None, "checked above"
-        if explain or not video:
-            raise typer.BadParameter("--tensor-parallel takes a video and a question, without --explain")
+        if explain or index or not video:
+            raise typer.BadParameter("--tensor-parallel takes a video and a question, without --explain and --index")
         _over_ranks(asking, tensor_parallel, video, question, how, console, as_json=as_json)
         return
     chat = question is None and sys.stdin.isatty() and sys.stdout.isatty() and not as_json
@@ -104,9 +105,9 @@ def ask(
         if chat:
             from pipelines.cli.chat import Chat
 
-            Chat(asking, library, how, console).run(video)
+            Chat(asking, library, how, console).run(video, index)
             return
-        found = asking.video(library, video)
+        found = asking.video(library, video, index)
         asking.warn_uncalibrated(library, found, how.selection)
         if question is None:
             ask_each(found, questions, how, console, notes, as_json=as_json)

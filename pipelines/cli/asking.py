@@ -17,6 +17,7 @@ import videox2l
 from pipelines import calibrated
 from pipelines.cli import output, status
 from pipelines.cli.answers import print_evidence, print_pieces
+from pipelines.indexes import one_index
 from videox2l.answering import TimeRange
 from videox2l.answering.answer import to_json
 from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
@@ -69,15 +70,18 @@ class Asking:
     def is_file(self, video: str) -> bool:
         return bool(video) and Path(video).expanduser().is_file()
 
-    def video(self, library: Library, video: str) -> Video:
+    def video(self, library: Library, video: str, index: str | None = None) -> Video:
         """The video called ``video``; a file that the archive lacks is prefilled here and now.
 
-        Without a name it is the archive's only one.
+        Without a name it is the archive's only one. ``index``: the start of the id of one of its indexes.
 
-        :raises VideoNotFoundError: the archive has none, or several.
+        :raises VideoNotFoundError: the archive has none, or several; or the video has no such index.
         """
         if not video:
-            return _only(library)
+            video = _only(library).id
+        if index is not None:
+            manifest = one_index(library.archive, video, index)
+            return library.video(manifest.video.video_id, index=manifest.index_fp)
         if not self.is_file(video):
             return library.video(video)
         file = Path(video).expanduser()
@@ -93,7 +97,8 @@ class Asking:
 
     def warn_uncalibrated(self, library: Library, video: Video, selection: SelectionConfig) -> None:
         """Say where the archive was calibrated and this is outside of it."""
-        rows = library.archive.entry(video.id).indexes
+        entry = library.archive.entry(video.id)
+        rows = [row for row in entry.indexes if video.index in (None, row.index_fp)]
         for said in calibrated.warnings(library.archive, self._loaded.identity.fingerprint, rows, selection):
             self.notes.print(f"warning: {output.plain(said)}", style="yellow", soft_wrap=True)
 

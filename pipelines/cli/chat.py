@@ -55,9 +55,9 @@ class Chat:
             "help": self._help,
         }
 
-    def run(self, video: str) -> None:
-        """Until ``/quit``, Ctrl-D, or a second Ctrl-C."""
-        self._begin(video)
+    def run(self, video: str, index: str | None = None) -> None:
+        """Until ``/quit``, Ctrl-D, or a second Ctrl-C. Begins with ``video``, of several indexes with this one."""
+        self._begin(video, index)
         stopped = False
         names = [f"/{command}" for command in (*self._commands, "quit")]
         with editing_lines(names, lambda: [video.name for video in self._library.videos()]):
@@ -77,12 +77,12 @@ class Chat:
                     stopped = True
                     self._say("Ctrl-C again, Ctrl-D or /quit leaves")
 
-    def _begin(self, video: str) -> None:
+    def _begin(self, video: str, index: str | None) -> None:
         if video:
-            self._switch(self._asking.video(self._library, video))
+            self._switch(self._asking.video(self._library, video, index))
             return
         try:
-            self._switch(self._asking.video(self._library, ""))
+            self._switch(self._asking.video(self._library, "", index))
         except VideoNotFoundError:
             if not self._library.videos():
                 raise

@@ -50,6 +50,10 @@ def test_lines_say_pace_and_time_left(clock: Time) -> None:
     ]
 
 
+def test_all_at_once_have_no_pace(clock: Time) -> None:
+    assert show(clock, [(0, 0), (100, 3)]).splitlines() == ["0/100 questions, starting", "100/100 questions, 3 failed"]
+
+
 def test_answers_of_an_earlier_run_are_no_pace(clock: Time) -> None:
     lines = show(clock, [(0, 0), (10, 0), (10, 0), (20, 0)], earlier=50).splitlines()
     assert lines[0] == "50/100 questions, starting"

@@ -108,6 +108,31 @@ def test_any_video_file_is_prefilled_and_then_kept(
     assert len(list((tmp_path / "new").glob("videos/*/*/manifest.json"))) == 1
 
 
+def test_one_of_several_indexes(capsys: pytest.CaptureFixture[str], tmp_path: Path, random_checkpoint: Path) -> None:
+    clip = str(CASES[0].write(tmp_path))
+    common = ["--archive", str(tmp_path / "new"), "--model", str(random_checkpoint)]
+    options = [*common, "--max-new-tokens", "3", "--select", "none", "--json"]
+    answers = {}
+    for high in (8, 16):
+        code, out, err = run(capsys, "ask", clip, "What?", *options, "--fps", "2", "--high-ratio", str(high))
+        assert code == 0, err
+        answers[high] = json.loads(out)
+    video = answers[8]["video_id"]
+    code, _, err = run(capsys, "ask", video, "What?", *options)
+    assert code == 1
+    assert "2 indexes" in err
+    used = set()
+    for manifest in (tmp_path / "new").glob("videos/*/*/manifest.json"):
+        for name in (video, ""):
+            code, out, err = run(capsys, "ask", name, "What?", *options, "--index", manifest.parent.name[:8])
+            assert code == 0, err
+            used.add((json.loads(out)["receipt"]["bytes_used"]["high"], json.loads(out)["text"]))
+    assert used == {(answer["receipt"]["bytes_used"]["high"], answer["text"]) for answer in answers.values()}
+    code, _, err = run(capsys, "ask", video, "What?", *options, "--index", "ffff")
+    assert code == 1
+    assert "no index ffff" in err
+
+
 @pytest.fixture
 def spoiled(tmp_path: Path, random_model: VideoXL) -> dict[str, str]:
     """Paths that the cases below name."""

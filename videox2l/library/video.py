@@ -32,6 +32,11 @@ class Video:
         self._entry, self._asked = entry, Asked(start, entry.video_id, index)
 
     @property
+    def index(self) -> str | None:
+        """Id of the index that was chosen; ``None`` where the only one that fits the model is meant."""
+        return self._asked.index
+
+    @property
     def id(self) -> str:
         return self._entry.video_id
 
