@@ -161,12 +161,11 @@ def chunks_to_keep(manifest: Manifest, plan: VideoPlan, decode: DecodeFrames) ->
             "them it cannot be continued. Ingest it anew with --replace."
         )
     stored, planned = manifest.chunks, plan.chunks
-    if [_span(entry) for entry in stored] == [_planned_span(chunk) for chunk in planned]:
-        return None
+    same_times = [_span(entry) for entry in stored] == [_planned_span(chunk) for chunk in planned]
     shrunk = plan.frames < sum(entry.frames for entry in stored)
     for keep in () if shrunk else range(len(stored) - 1, max(-1, len(stored) - 1 - _UNSETTLED_CHUNKS), -1):
         if keep < len(planned) and _begins_alike(stored, planned, keep) and _same_frames(stored[keep], planned, decode):
-            return keep
+            return None if same_times and keep == len(stored) - 1 else keep
     raise AppendError(
         f"{plan.info.source} does not continue what is stored as {manifest.video.name}: its first "
         f"{manifest.duration_s:.1f} s are other pictures or have other times. It is another recording, or was cut or "

@@ -203,6 +203,18 @@ def test_what_is_no_continuation_is_refused(
     assert archive.open_index(first.video.video_id).manifest == first
 
 
+def test_another_recording_of_the_same_length_is_not_taken_for_the_one_that_is_stored(
+    random_model: KVCompressibleModel, tmp_path: Path, archive: Archive, whole: Path
+) -> None:
+    """A camera that records a minute at a time, say, over and over into the same file."""
+    recording = tmp_path / "camera.ts"
+    first = appended(random_model, archive, grow(recording, whole, 1))
+    record(recording, regular(75), crf="45")
+    with pytest.raises(AppendError, match="does not continue"):
+        append_video(random_model, archive, recording, **SETTINGS)
+    assert archive.open_index(first.video.video_id).manifest == first
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a lossy level": ({"codecs": {"low": "int8", "high": "raw"}}, "low is stored as int8"),
     "both lossy": ({"codecs": {"low": "int8", "high": "int4"}}, "int8 and high is stored as int4"),
