@@ -7,6 +7,7 @@ before an hour of prefill has been spent on it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,8 @@ _DURATION_IN_HEADER = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "av
 _FORMATS_WITHOUT_PACKET_SIZES = frozenset({"mpegts", "mpeg", "gif"})
 # Headers round, and audio is padded to whole blocks; a second is more than either.
 _DURATION_TOLERANCE_S = 1.0
+# Packets are stored in decoding order. Clocks of recorders may be set back by a little, and nothing is lost by that.
+_SET_BACK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,8 @@ def index_frames(source: Source) -> FrameIndex:
     keyframe, those hidden by an edit list, and in formats without packet sizes (MPEG-TS and -PS, GIF) the last one.
 
     Raises:
-        UnreadableVideoError: the file cannot be opened, has no frames, or has no usable time stamps.
+        UnreadableVideoError: the file cannot be opened, has no frames, or has no usable time stamps, such as those of
+            recordings that were joined end to end.
         NoVideoStreamError: the file has no moving pictures.
         TruncatedVideoError: the file ends before its header says, or a packet is incomplete.
     """
@@ -157,11 +161,12 @@ def is_hidden(video: OpenVideo, packet: av.Packet) -> bool:
 @dataclass
 class _Packets:
     """What the packets say. ``durations``: displayed frames' stamps and durations; ``end_s``: when the last packet of
-    any stream ends, in the container's time."""
+    any stream ends, in the container's time; ``clock_s``: the latest time at which one was to be decoded."""
 
     durations: dict[int, int]
     key_pts: list[int]
     end_s: float = 0.0
+    clock_s: float = -math.inf
 
 
 def _read_packets(video: OpenVideo) -> _Packets:
@@ -178,11 +183,27 @@ def _read_packets(video: OpenVideo) -> _Packets:
         if packet.is_corrupt:
             at = f"the packet at {float(stamp * video.time_base):.3f} s is incomplete"
             raise TruncatedVideoError(truncated(video.name, at))
+        _check_clock(video, packet, found)
         if packet.is_keyframe and (not found.key_pts or video.stores_presentation_times):
             found.key_pts.append(stamp)
         if found.key_pts and stamp >= found.key_pts[0] and not is_hidden(video, packet):
             found.durations[stamp] = packet.duration or 0
     return found
+
+
+def _check_clock(video: OpenVideo, packet: av.Packet, found: _Packets) -> None:
+    """Time stamps begin again where recordings were joined end to end: the index would take frames of the second one for
+    those of the first, and lose the rest."""
+    if packet.dts is None:
+        return
+    now_s = float(packet.dts * video.time_base)
+    if now_s < found.clock_s - _SET_BACK_S:
+        raise UnreadableVideoError(
+            f"{video.name} jumps back in time, from {found.clock_s:.1f} s to {now_s:.1f} s, as if several recordings had "
+            "been joined end to end; give it one run of times by converting it, for instance with "
+            "`ffmpeg -i FILE NEW.mp4`, or ingest its parts"
+        )
+    found.clock_s = max(found.clock_s, now_s)
 
 
 def _video_packets(video: OpenVideo, found: _Packets) -> Iterator[av.Packet]:

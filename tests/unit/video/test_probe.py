@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -124,3 +125,25 @@ def test_unfinished_recording_without_table_of_contents(tmp_path: Path, clip_pat
     (tmp_path / "unfinished.mp4").write_bytes(data[: data.rindex(b"moov") - 4])
     with pytest.raises(UnreadableVideoError, match="table of contents is missing"):
         probe(tmp_path / "unfinished.mp4")
+
+
+@pytest.mark.parametrize("name", ["mpeg2_ps", "h264_ts"])
+def test_recordings_joined_end_to_end(tmp_path: Path, clip_path: Callable[[str], Path], name: str) -> None:
+    """Their times begin again: pictures of one would be taken for those of the other."""
+    part = clip_path(name)
+    joined = tmp_path / f"joined{part.suffix}"
+    joined.write_bytes(_as_one_stream(part.read_bytes() * 2) if name.endswith("_ts") else part.read_bytes() * 2)
+    with pytest.raises(UnreadableVideoError, match=r"jumps back in time, from \d+\.\d s"):
+        index_frames(joined)
+
+
+def _as_one_stream(data: bytes) -> bytes:
+    """MPEG-TS packets counted through, by which a reader would otherwise notice that one is missing."""
+    packets = bytearray(data)
+    counts: Counter[int] = Counter()
+    for start in range(0, len(packets), 188):
+        if packets[start + 3] & 0x10:  # it has a payload
+            stream = int.from_bytes(packets[start + 1 : start + 3], "big") & 0x1FFF
+            packets[start + 3] = packets[start + 3] & 0xF0 | counts[stream] % 16
+            counts[stream] += 1
+    return bytes(packets)
