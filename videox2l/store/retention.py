@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from videox2l.errors import AlreadyCommittedError
 from videox2l.kv.chunk import Level
+from videox2l.store import committed
 from videox2l.store.archive import Archive
 from videox2l.store.contents import renumber
 from videox2l.store.manifest import Manifest
@@ -45,13 +47,16 @@ def find_expired(
 def expire(archive: Archive, expiry: Expiry) -> None:
     """Remove the level. Questions go on being answered from the high KVs, and say so.
 
-    :raises AlreadyCommittedError: the index was replaced meanwhile.
+    :raises AlreadyCommittedError: the index was replaced or removed meanwhile.
     :raises ArchiveNotWritableError: deleting is refused.
     """
-    if expiry.level == "high":
-        remove_index(archive.storage, (expiry.manifest.video.video_id, expiry.manifest.index_fp))
-        return
     old = expiry.manifest
+    if expiry.level == "high":
+        current, _ = committed.read_version(archive.storage, old)
+        if current.attempt != old.attempt:
+            raise AlreadyCommittedError(f"{old.video.name} was replaced meanwhile in {archive.url}.")
+        remove_index(archive.storage, (old.video.video_id, old.index_fp))
+        return
     new = without_low(old, datetime.now(UTC))
     archive.swap_manifest(old, new)
     kept = {new.shard_path(number) for number in range(len(new.shards))}

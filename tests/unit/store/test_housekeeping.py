@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.store.samples import append_all, assert_same, random_chunks, random_kv, spec, video, write_index
-from videox2l.errors import CorruptDataError
+from videox2l.errors import AlreadyCommittedError, CorruptDataError
 from videox2l.store import Archive, Manifest, catalog, usage
 from videox2l.store.inventory import take_inventory
 from videox2l.store.retention import expire, find_expired
@@ -173,6 +173,17 @@ def test_expired_high_level(archive: Archive) -> None:
     assert [entry.video_id for entry in archive.videos()] == [kept.video.video_id]
     assert list(archive.manifests()) == [kept]
     assert verify(archive.storage).unused == ()
+
+
+def test_an_index_that_was_made_anew_does_not_expire_with_the_one_before(archive: Archive) -> None:
+    [expiry] = find_expired([write_index(archive)], high=HOUR, now=LATER)
+    with archive.create_index(video(), spec(), replace=True) as writer:
+        append_all(writer, random_chunks())
+        manifest = writer.commit()
+    with pytest.raises(AlreadyCommittedError, match="replaced meanwhile"):
+        expire(archive, expiry)
+    assert list(archive.manifests()) == [manifest]
+    assert verify(archive.storage).ok
 
 
 def test_usage(archive: Archive) -> None:
