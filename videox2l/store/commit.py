@@ -63,7 +63,7 @@ def tidy_up(storage: Storage, manifest: Manifest, replaced: Iterable[Manifest], 
     try:
         catalog.write(storage, manifest)
         for obsolete in replaced:
-            _hide(storage, obsolete)
+            hide(storage, obsolete)
         for attempt in sorted(journals):
             journal.delete(storage, manifest.video.video_id, manifest.index_fp, attempt)
     except ArchiveError as error:
@@ -79,8 +79,13 @@ def committed_attempt(storage: Storage, index: IndexKey) -> str | None:
         return None
 
 
-def _hide(storage: Storage, obsolete: Manifest) -> None:
-    """Remove manifest and row of an index that was replaced. Its files stay for their readers, until `gc`."""
+def hide(storage: Storage, obsolete: Manifest) -> None:
+    """Remove manifest and row of an index that was replaced. Its files stay for their readers, until `gc`.
+
+    Nothing happens where another manifest has taken its place.
+
+    :raises ArchiveError: the storage refused, or the manifest is damaged.
+    """
     if committed_attempt(storage, (obsolete.video.video_id, obsolete.index_fp)) == obsolete.attempt:
         catalog.delete(storage, obsolete)
         storage.delete(obsolete.path)

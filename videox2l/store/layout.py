@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
+from datetime import UTC, datetime
 from typing import Literal
 
 from videox2l.kv.chunk import Level
@@ -53,6 +55,11 @@ Attachment = Literal["thumbnails", "vectors"]
 
 ShardPart = Part | Attachment
 """What a shard holds."""
+
+
+def new_attempt() -> str:
+    """A name for one writer of an index. The time makes leftovers recognisable; the random part keeps writers apart."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
 
 
 def model(model_fingerprint: str) -> str:

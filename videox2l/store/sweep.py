@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from videox2l.errors import ArchiveError
 from videox2l.store import layout
+from videox2l.store.commit import hide
 from videox2l.store.inventory import AttemptKey, IndexKey, Inventory, read_manifests, take_inventory
 from videox2l.store.manifest import Manifest
 from videox2l.store.storage import FileInfo, Storage
@@ -23,12 +24,14 @@ GRACE = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Garbage:
-    """Files that can go, and why. ``attempt`` names the writer they belong to, where they belong to one."""
+    """Files that can go, and why. ``attempt`` names the writer they belong to, where they belong to one; ``obsolete`` is
+    the manifest that goes."""
 
     paths: tuple[str, ...]
     bytes: int
     reason: str
     attempt: AttemptKey | None = None
+    obsolete: Manifest | None = None
 
 
 def find_garbage(
@@ -58,15 +61,19 @@ def find_garbage(
 
 
 def collect(storage: Storage, garbage: Iterable[Garbage]) -> None:
-    """Delete ``garbage``. An attempt that was committed since it was found is spared.
+    """Delete ``garbage``. An attempt that was committed since it was found is spared, and so is an index that took the
+    place of an obsolete one.
 
-    :raises ArchiveNotWritableError: deleting is refused.
+    :raises ArchiveError: deleting is refused, or the storage does not answer.
     """
     for item in garbage:
         if item.attempt is not None and _is_committed(storage, item.attempt):
             continue
-        for path in item.paths:
-            storage.delete(path)
+        if item.obsolete is not None:
+            hide(storage, item.obsolete)
+        else:
+            for path in item.paths:
+                storage.delete(path)
         for folder in sorted({path.rpartition("/")[0] for path in item.paths}, reverse=True):
             storage.delete_empty_folders(folder)
 
@@ -102,14 +109,15 @@ def _attempts(
         manifest = manifests.get((video_id, index_fp))
         if (video_id, index_fp) in spared:
             continue
-        used = {manifest.shard_path(n) for n in range(len(manifest.shards))} if manifest is not None else set()
-        used = set() if attempt in obsolete_since else used.intersection(info.path for info in files)
+        current = manifest is not None and manifest.attempt not in obsolete_since
+        used = {manifest.shard_path(n) for n in range(len(manifest.shards))} if manifest and current else set()
+        used.intersection_update(info.path for info in files)
         unused = [info for info in files if info.path not in used]
         # Files are as old as the moment in which they were given up, not as the day they were written.
         ages = [info.modified for info in files]
         if attempt in obsolete_since:
             ages.append(obsolete_since[attempt])
-        elif manifest is not None:
+        if manifest is not None:
             ages.append(datetime.fromisoformat(manifest.created))
         if not unused or max(ages) > limit:
             continue
@@ -126,7 +134,7 @@ def _obsolete(inventory: Inventory, manifests: dict[IndexKey, Manifest]) -> Iter
     for key, manifest in manifests.items():
         if manifest.attempt in attempts:
             rows = [inventory.catalog[key]] if key in inventory.catalog else []
-            yield _garbage([*rows, inventory.manifests[key]], "of an index that was replaced")
+            yield _garbage([*rows, inventory.manifests[key]], "of an index that was replaced", obsolete=manifest)
 
 
 def _stale_rows(inventory: Inventory) -> Iterator[Garbage]:
@@ -157,9 +165,11 @@ def _temporary(inventory: Inventory, limit: datetime) -> Iterator[Garbage]:
         yield _garbage(old, "half-written files of killed writers")
 
 
-def _garbage(files: Iterable[FileInfo], reason: str, attempt: AttemptKey | None = None) -> Garbage:
+def _garbage(
+    files: Iterable[FileInfo], reason: str, attempt: AttemptKey | None = None, obsolete: Manifest | None = None
+) -> Garbage:
     files = list(files)
-    return Garbage(tuple(info.path for info in files), sum(info.size for info in files), reason, attempt)
+    return Garbage(tuple(info.path for info in files), sum(info.size for info in files), reason, attempt, obsolete)
 
 
 def _is_committed(storage: Storage, key: AttemptKey) -> bool:

@@ -6,11 +6,12 @@ ZIP program finds the same manifest and shards.
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from pathlib import Path
 
 from videox2l.errors import AlreadyCommittedError, ArchiveFormatError, ArchiveNotWritableError, CorruptDataError
-from videox2l.store import catalog, layout
+from videox2l.store import commit, layout
 from videox2l.store.archive import Archive
 from videox2l.store.documents import MAX_BYTES, checksum, seal, unseal
 from videox2l.store.inventory import take_inventory
@@ -45,6 +46,9 @@ def export_index(archive: Archive, manifest: Manifest, target: Path) -> int:
 def import_index(archive: Archive, file: Path) -> Manifest:
     """Bring an exported index into ``archive``: every byte is verified before anything of it can be seen.
 
+    It comes as an attempt of its own, for it is a commit of its own: indexes beside it neither replace it nor are
+    replaced by it, as they may have been, or would have been, where and when it was exported.
+
     :raises ArchiveFormatError: ``file`` is no export.
     :raises CorruptDataError: it is damaged.
     :raises AlreadyCommittedError: the archive has this very index.
@@ -60,15 +64,15 @@ def import_index(archive: Archive, file: Path) -> Manifest:
     if archive.has(manifest.video.video_id, manifest.spec):
         raise AlreadyCommittedError(f"{manifest.video.name} is already in {archive.url} with these settings.")
     archive.prepare_to_write(manifest.spec)
+    manifest = dataclasses.replace(manifest, attempt=layout.new_attempt(), replaces=())
     for number in range(len(manifest.shards)):
         archive.storage.write(manifest.shard_path(number), read_shard(source, manifest, number))
-    try:
-        archive.storage.create(manifest.path, manifest.to_json())
-    except FileExistsError as error:
-        raise AlreadyCommittedError(
-            f"{manifest.video.name} is already in {archive.url} with these settings."
-        ) from error
-    catalog.write(archive.storage, manifest)
+    commit.check_stored(
+        archive.storage, (manifest.video.video_id, manifest.index_fp), manifest.attempts, manifest.shards
+    )
+    if not commit.put_in_place(archive.storage, manifest, None):
+        raise AlreadyCommittedError(f"{manifest.video.name} is already in {archive.url} with these settings.")
+    commit.tidy_up(archive.storage, manifest, (), ())
     return manifest
 
 

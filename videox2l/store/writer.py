@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,8 +73,7 @@ class IndexWriter:
         self._recorded_at = recorded_at
         self._metadata = dict(metadata or {})
         self._aliases = tuple(aliases)
-        # The time makes leftovers of a crashed writer recognisable; the random part keeps writers apart.
-        self.attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(6)}"
+        self.attempt = layout.new_attempt()
         self._storage = storage
         self._folder = layout.attempt(video.video_id, spec.index_fp, self.attempt)
         self._uploads = UploadQueue(storage)
@@ -247,7 +245,7 @@ class IndexWriter:
             recorded_at=self._recorded_at,
             metadata=self._metadata,
             aliases=self._aliases,
-            replaces=tuple(manifest.attempt for manifest in self._replaces),
+            replaces=tuple(sorted(attempt for old in self._replaces for attempt in {old.attempt, *old.attempts})),
             retriever=self._retriever,
         )
 

@@ -92,6 +92,41 @@ def test_replaced_index_keeps_its_files_for_its_readers(local_archive: Archive) 
     assert local_archive.open_index("holiday.mp4").prompt().tokens == 5
 
 
+def test_a_replaced_index_keeps_the_shards_of_all_its_attempts_for_its_readers(local_archive: Archive) -> None:
+    first = write_index(local_archive)
+    for number in range(3):
+        os.utime(Path(local_archive.url, first.shard_path(number)), (1, 1))
+    with local_archive.extend_index(first, video(), keep=2) as writer:
+        writer.append(2, 20, 30, 10, random_chunks(1)[0])
+        writer.commit()
+    reader = local_archive.open_index("holiday.mp4")
+    with local_archive.create_index(video(), spec(sampling={"fps": 2}), replace=True) as writer:
+        append_all(writer, random_chunks())
+        writer.commit()
+    collect(local_archive.storage, find_garbage(local_archive.storage))
+    assert reader.low(0).tokens == 12
+    collect(local_archive.storage, find_garbage(local_archive.storage, now=LATER))
+    assert verify(local_archive.storage).unused == ()
+
+
+def test_what_took_the_place_of_an_obsolete_index_is_spared(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_index(archive)
+    with (
+        monkeypatch.context() as killed,
+        archive.create_index(video(), spec(sampling={"fps": 2}), replace=True) as writer,
+    ):
+        append_all(writer, random_chunks())
+        killed.setattr("videox2l.store.commit.hide", lambda *_: None)  # before it could hide what it replaces
+        writer.commit()
+    garbage = find_garbage(archive.storage)
+    assert reasons(garbage) == ["of an index that was replaced"]
+    with archive.create_index(video(), spec(), replace=True) as writer:
+        append_all(writer, random_chunks())
+        manifest = writer.commit()
+    collect(archive.storage, garbage)
+    assert list(archive.manifests()) == [manifest]
+
+
 def test_temporary_files_and_stale_rows(local_archive: Archive) -> None:
     manifest = write_index(local_archive)
     row = local_archive.storage.read(f"catalog/{manifest.video.video_id}-{manifest.index_fp}.parquet")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import zipfile
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from videox2l.errors import (
     VideoX2LError,
 )
 from videox2l.store import Archive, Manifest
-from videox2l.store.sweep import remove_index
+from videox2l.store.sweep import collect, find_garbage, remove_index
 from videox2l.store.transfer import export_index, import_index
 from videox2l.store.verify import verify
 
@@ -39,6 +41,19 @@ def rewrite(
             out.writestr(name, data)
 
 
+def as_exported(imported: Manifest, exported: Manifest) -> Manifest:
+    """``imported``, which is a commit of its own, under the name of the one that it was."""
+    assert imported.attempt != exported.attempt
+    return dataclasses.replace(imported, attempt=exported.attempt)
+
+
+def replaced(archive: Archive) -> Manifest:
+    """What takes the place of the video's indexes, with other settings."""
+    with archive.create_index(video(), spec(sampling={"fps": 2}), replace=True) as writer:
+        append_all(writer, random_chunks())
+        return writer.commit()
+
+
 def nothing_came_in(archive: Archive) -> bool:
     return archive.videos() == [] and verify(archive.storage).ok
 
@@ -50,7 +65,7 @@ def test_round_trip(archive: Archive, tmp_path: Path) -> None:
     file = tmp_path / "holiday.zip"
     assert export_index(elsewhere, manifest, file) == file.stat().st_size
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["holiday.zip"]
-    assert import_index(archive, file) == manifest
+    assert as_exported(import_index(archive, file), manifest) == manifest
     reader = archive.open_index("holiday.mp4")
     assert_same(reader.low(2), chunks[2]["low"])
     assert verify(archive.storage).ok
@@ -67,9 +82,29 @@ def test_extended_index_travels_whole(local_archive: Archive, tmp_path: Path) ->
         extended = writer.commit()
     export_index(local_archive, extended, tmp_path / "extended.zip")
     target = Archive.open(tmp_path / "target", create=True)
-    assert import_index(target, tmp_path / "extended.zip") == extended
+    assert as_exported(import_index(target, tmp_path / "extended.zip"), extended) == extended
     assert_same(target.open_index("holiday.mp4").low(3), chunks[0]["low"])
     assert verify(target.storage).unused == ()
+
+
+def test_an_index_that_was_replaced_since_can_be_brought_back(local_archive: Archive, tmp_path: Path) -> None:
+    first = write_index(local_archive)
+    export_index(local_archive, first, tmp_path / "first.zip")
+    second = replaced(local_archive)
+    import_index(local_archive, tmp_path / "first.zip")
+    collect(local_archive.storage, find_garbage(local_archive.storage, older_than=timedelta(0)))
+    assert {manifest.index_fp for manifest in local_archive.manifests()} == {first.index_fp, second.index_fp}
+    assert len(local_archive.videos()[0].indexes) == 2
+    assert verify(local_archive.storage).ok
+
+
+def test_an_import_replaces_nothing(local_archive: Archive, exported: Path, tmp_path: Path) -> None:
+    elsewhere = Archive.open(tmp_path / "elsewhere")
+    export_index(elsewhere, replaced(elsewhere), tmp_path / "second.zip")
+    import_index(local_archive, exported)
+    import_index(local_archive, tmp_path / "second.zip")
+    assert len(list(local_archive.manifests())) == 2
+    assert find_garbage(local_archive.storage) == []
 
 
 def test_damaged_index_is_not_exported(local_archive: Archive, tmp_path: Path) -> None:
