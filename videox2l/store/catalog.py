@@ -9,6 +9,7 @@ Each file's footer carries, under the key ``checksum``, the XXH3-128 of the file
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterable
@@ -142,8 +143,24 @@ def restore(storage: Storage, manifest: Manifest, version: str | None) -> None:
         storage.swap(path, data, version)
 
 
+def announce(storage: Storage, manifest: Manifest, *, anew: bool = False) -> None:
+    """Store a file without a row, in place of one that is about to be wrong; ``anew``: only if there is none.
+
+    Who lists makes the row from the manifest then. Done before the manifest is stored, so that no writer that is killed
+    behind it leaves an index unlisted.
+
+    :raises ArchiveNotWritableError: the storage refused.
+    """
+    path, data = layout.catalog(manifest.video.video_id, manifest.index_fp), _table([])
+    if not anew:
+        storage.write(path, data)
+        return
+    with contextlib.suppress(FileExistsError):  # another writer's, which may be the row already
+        storage.create(path, data)
+
+
 def delete(storage: Storage, manifest: Manifest) -> None:
-    """Delete the manifest's row. Done before the manifest changes: a missing row is made again, a wrong one is not.
+    """Delete the row of a manifest that goes.
 
     :raises ArchiveNotWritableError: the storage refused.
     """
@@ -152,9 +169,18 @@ def delete(storage: Storage, manifest: Manifest) -> None:
 
 def to_parquet(row: CatalogRow) -> bytes:
     """A table of this one row, with its checksum."""
+    return _table([row])
+
+
+def is_announcement(data: bytes | memoryview) -> bool:
+    """Whether a file is one of :func:`announce`."""
+    return _rows(bytes(data)) == []
+
+
+def _table(rows: list[CatalogRow]) -> bytes:
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, _SCHEMA) as writer:
-        writer.write_table(pa.Table.from_pylist([asdict(row)], schema=_SCHEMA))
+        writer.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=_SCHEMA))
         writer.add_key_value_metadata({_CHECKSUM_KEY: _NO_CHECKSUM})
     data = sink.getvalue()
     # The last ones: what people say of a video may hold as many zeros, and stands before the footer's metadata.
@@ -163,23 +189,32 @@ def to_parquet(row: CatalogRow) -> bytes:
 
 
 def from_parquet(data: bytes | memoryview) -> CatalogRow | None:
-    """The row of a file, or None if the file is damaged."""
-    data = bytes(data)
+    """The row of a file, or None if it has none or is damaged."""
+    rows = _rows(bytes(data))
+    return rows[0] if rows else None
+
+
+def _rows(data: bytes) -> list[CatalogRow] | None:
+    """The one row of a file, or none; None if the file is damaged."""
     try:
         # No read-ahead and no threads: those that outlive an error can crash the process, and a row needs none.
         file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
         written = (file.metadata.metadata or {})[_CHECKSUM_KEY.encode()]
         if checksum(data.replace(written, _NO_CHECKSUM.encode(), 1)) != written.decode():
             return None
-        if file.metadata.num_rows != 1 or not file.schema_arrow.equals(_SCHEMA):
+        if file.metadata.num_rows > 1 or not file.schema_arrow.equals(_SCHEMA):
             return None
-        row = CatalogRow(**file.read(use_threads=False).to_pylist()[0])
-        sound = all(isinstance(alias.name, str) for alias in row.other_names) and isinstance(
-            json.loads(row.metadata), dict
-        )
-        return row if sound and (not row.retriever or row.retrieved_by) else None
+        rows = [CatalogRow(**row) for row in file.read(use_threads=False).to_pylist()]
+        return rows if all(_is_sound(row) for row in rows) else None
     except (ArchiveFormatError, pa.ArrowException, OSError, TypeError, IndexError, KeyError, ValueError):
         return None
+
+
+def _is_sound(row: CatalogRow) -> bool:
+    if row.retriever and not row.retrieved_by:
+        return False
+    named = all(isinstance(alias.name, str) for alias in row.other_names)
+    return named and isinstance(json.loads(row.metadata), dict)
 
 
 def keys(storage: Storage) -> set[tuple[str, str]]:

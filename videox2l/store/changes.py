@@ -21,7 +21,7 @@ def swap_manifest(storage: Storage, old: Manifest, new: Manifest) -> None:
     current, version = committed.read_version(storage, old)
     if current != old:
         raise AlreadyCommittedError(replaced)
-    catalog.delete(storage, old)
+    catalog.announce(storage, old)
     try:
         storage.swap(old.path, new.to_json(), version)
     except FileExistsError as error:

@@ -24,8 +24,10 @@ GRACE = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Garbage:
-    """Files that can go, and why. ``attempt`` names the writer they belong to, where they belong to one; ``obsolete`` is
-    the manifest that goes."""
+    """Files that can go, and why. ``attempt`` names the writer they belong to, where they belong to one.
+
+    ``obsolete``: the manifest that goes.
+    """
 
     paths: tuple[str, ...]
     bytes: int
@@ -53,7 +55,7 @@ def find_garbage(
     return [
         *_attempts(inventory, manifests, damaged | unfinished, limit),
         *_obsolete(inventory, manifests),
-        *_stale_rows(inventory),
+        *_stale_rows(inventory, limit),
         *_pardoned(inventory),
         *_models(inventory, manifests, damaged | unfinished, limit),
         *_temporary(inventory, limit),
@@ -137,8 +139,10 @@ def _obsolete(inventory: Inventory, manifests: dict[IndexKey, Manifest]) -> Iter
             yield _garbage([*rows, inventory.manifests[key]], "of an index that was replaced", obsolete=manifest)
 
 
-def _stale_rows(inventory: Inventory) -> Iterator[Garbage]:
-    stale = [info for key, info in inventory.catalog.items() if key not in inventory.manifests]
+def _stale_rows(inventory: Inventory, limit: datetime) -> Iterator[Garbage]:
+    """Not those of an index that is being committed."""
+    gone = (info for key, info in inventory.catalog.items() if key not in inventory.manifests)
+    stale = [info for info in gone if info.modified <= limit]
     if stale:
         yield _garbage(stale, "catalog rows of indexes that are gone")
 

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 from videox2l.errors import AlreadyCommittedError, ArchiveFormatError, ArchiveNotWritableError, CorruptDataError
-from videox2l.store import commit, layout
+from videox2l.store import catalog, commit, layout
 from videox2l.store.archive import Archive
 from videox2l.store.documents import MAX_BYTES, checksum, seal, unseal
 from videox2l.store.inventory import take_inventory
@@ -70,6 +70,7 @@ def import_index(archive: Archive, file: Path) -> Manifest:
     commit.check_stored(
         archive.storage, (manifest.video.video_id, manifest.index_fp), manifest.attempts, manifest.shards
     )
+    catalog.announce(archive.storage, manifest, anew=True)
     if not commit.put_in_place(archive.storage, manifest, None):
         raise AlreadyCommittedError(f"{manifest.video.name} is already in {archive.url} with these settings.")
     commit.tidy_up(archive.storage, manifest, (), ())

@@ -164,9 +164,12 @@ def _check_ledger(storage: Storage, path: str) -> Damage | None:
 
 def _check_row(storage: Storage, path: str, key: IndexKey, manifest: Manifest | None) -> Damage | None:
     try:
-        row = catalog.from_parquet(storage.read(path))
+        data = storage.read(path)
     except FileNotFoundError:
         return None  # removed meanwhile, with its index
+    if catalog.is_announcement(data):
+        return None  # of an index that is being committed, or was not after all; if it was, who lists makes its row
+    row = catalog.from_parquet(data)
     if manifest is None and not storage.exists(layout.manifest(*key)):
         return Damage(path, "it lists an index whose manifest is missing", key)
     if row is None or (row.video_id, row.index_fp) != key:

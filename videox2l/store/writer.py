@@ -216,8 +216,7 @@ class IndexWriter:
         storage, index = self._storage, (self.video.video_id, self.spec.index_fp)
         commit.check_stored(storage, index, self._inherited | {self.attempt}, self._contents.shards.values())
         manifest = self._manifest(self._contents)
-        if self._base is not None:
-            catalog.delete(storage, manifest)
+        catalog.announce(storage, manifest, anew=self._base is None)
         self._commit_sent = True
         if not commit.put_in_place(storage, manifest, None if self._base is None else self._base.version):
             self.abort()

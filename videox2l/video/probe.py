@@ -192,15 +192,17 @@ def _read_packets(video: OpenVideo) -> _Packets:
 
 
 def _check_clock(video: OpenVideo, packet: av.Packet, found: _Packets) -> None:
-    """Time stamps begin again where recordings were joined end to end: the index would take frames of the second one for
-    those of the first, and lose the rest."""
+    """Time stamps begin again where recordings were joined end to end.
+
+    Frames of the second one would be taken for those of the first, and the rest be lost.
+    """
     if packet.dts is None:
         return
     now_s = float(packet.dts * video.time_base)
     if now_s < found.clock_s - _SET_BACK_S:
         raise UnreadableVideoError(
-            f"{video.name} jumps back in time, from {found.clock_s:.1f} s to {now_s:.1f} s, as if several recordings had "
-            "been joined end to end; give it one run of times by converting it, for instance with "
+            f"{video.name} jumps back in time, from {found.clock_s:.1f} s to {now_s:.1f} s, as if several recordings "
+            "had been joined end to end; give it one run of times by converting it, for instance with "
             "`ffmpeg -i FILE NEW.mp4`, or ingest its parts"
         )
     found.clock_s = max(found.clock_s, now_s)

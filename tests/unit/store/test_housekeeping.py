@@ -133,7 +133,8 @@ def test_temporary_files_and_stale_rows(local_archive: Archive) -> None:
     local_archive.storage.write(f"catalog/{'0' * 32}-{manifest.index_fp}.parquet", row)
     local_archive.storage.write("videos/.half.0.tmp", b"half")
     local_archive.storage.write("notes.txt", b"mine")
-    assert reasons(find_garbage(local_archive.storage)) == ["catalog rows of indexes that are gone"]
+    assert find_garbage(local_archive.storage) == []
+    assert "catalog rows of indexes that are gone" in reasons(find_garbage(local_archive.storage, now=LATER))
     collect(local_archive.storage, find_garbage(local_archive.storage, now=LATER))
     assert verify(local_archive.storage).unused == ("notes.txt",)
 

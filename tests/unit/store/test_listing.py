@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
 from tests.unit.store.samples import every_storage, flip, spec, video, write_index
+from videox2l.errors import AlreadyCommittedError
 from videox2l.store import Archive, layout
 from videox2l.store.storage import Storage
+from videox2l.store.sweep import collect, find_garbage
+from videox2l.store.verify import verify
 
 
 @every_storage
@@ -33,3 +40,38 @@ def test_damaged_catalog_is_replaced(archive: Archive) -> None:
     storage.write(path, b"not a Parquet file")
     assert archive.videos()[0].name == "holiday.mp4"
     assert storage.read(path) == good
+
+
+@pytest.mark.parametrize("change", ["new", "described"])
+def test_an_index_whose_writer_was_killed_before_it_could_write_the_row(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Also where another index of the video has its row."""
+    write_index(archive)
+    second = write_index(archive, sampling={"fps": 2}) if change == "described" else None
+    with monkeypatch.context() as killed:
+        killed.setattr("videox2l.store.catalog.write", lambda *_: None)
+        if second is None:
+            second = write_index(archive, sampling={"fps": 2})
+        else:
+            archive.describe(video(), second.index_fp, metadata={"camera": 1})
+    assert verify(archive.storage).ok
+    assert find_garbage(archive.storage, now=datetime.now(UTC) + timedelta(days=2)) == []
+    [entry] = archive.videos()
+    assert {row.index_fp: row.metadata for row in entry.indexes} == {
+        spec().index_fp: "{}",
+        second.index_fp: "{}" if change == "new" else '{"camera":1}',
+    }
+
+
+def test_an_index_that_was_announced_and_not_committed(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_index(archive)
+    with monkeypatch.context() as killed:
+        killed.setattr("videox2l.store.commit.put_in_place", lambda *_: False)
+        with pytest.raises(AlreadyCommittedError):
+            write_index(archive, sampling={"fps": 2})
+    [entry] = archive.videos()
+    assert [row.index_fp for row in entry.indexes] == [spec().index_fp]
+    assert verify(archive.storage).ok
+    collect(archive.storage, find_garbage(archive.storage, now=datetime.now(UTC) + timedelta(days=2)))
+    assert len(archive.storage.names(layout.CATALOG)) == 1
