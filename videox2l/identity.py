@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from videox2l.errors import UnreadableVideoError
 
@@ -62,10 +63,34 @@ def hash_file(source: str | Path | BinaryIO, *, storage_options: Mapping[str, An
     """
     if not isinstance(source, str | Path):
         return _hash_stream(source)
-    filesystem, path = fsspec.url_to_fs(str(source), **(storage_options or {}))
+    filesystem, path = file_system(source, storage_options=storage_options)
     # A cache would only copy every block once more: this reads each byte once, in order.
     with filesystem.open(path, "rb", block_size=_READ_BLOCK, cache_type="none") as stream:
         return _hash_stream(stream)
+
+
+def file_system(
+    source: str | Path, *, storage_options: Mapping[str, Any] | None = None
+) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or fsspec URL, and the path in it, to be looked up now.
+
+    Several file systems remember whatever this process has listed before, and would go on to show a file that was
+    replaced since.
+
+    :raises ImportError: the driver is not installed.
+    :raises ValueError: there is no such protocol.
+    """
+    url = source_url(source)
+    if "://" not in url:  # fsspec would take "::" in a name for several addresses
+        return LocalFileSystem(**(storage_options or {})), url
+    filesystem, path = fsspec.url_to_fs(str(source), **(storage_options or {}))
+    filesystem.invalidate_cache(path)
+    return filesystem, path
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` can be written down. Names of files may hold any bytes, which Python keeps as surrogates."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 @dataclass(frozen=True)
@@ -96,9 +121,11 @@ class VideoIdentity:
 def video_identity(source: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> VideoIdentity:
     """Read all of ``source`` (path or fsspec URL) once and say which video it is.
 
-    :raises UnreadableVideoError: missing, not a file, not permitted, or empty.
+    :raises UnreadableVideoError: missing, not a file, not permitted, empty, or of a name that is not Unicode.
     """
     url = source_url(source)
+    if not is_unicode(url):
+        raise UnreadableVideoError(f"{url!a}: its name is not valid UTF-8, so nothing can refer to it. Rename it.")
     try:
         digest, size = hash_file(source, storage_options=storage_options)
     except FileNotFoundError as error:
@@ -130,11 +157,13 @@ def source_version(source: str | Path, *, storage_options: Mapping[str, Any] | N
     changed within the last seconds has no version yet, since its next change could fall into the same clock tick.
     """
     try:
-        filesystem, path = fsspec.url_to_fs(str(source), **(storage_options or {}))
+        filesystem, path = file_system(source, storage_options=storage_options)
         info = filesystem.info(path)
     except (OSError, ImportError, ValueError):
         return None  # reading it will say what is wrong
     size = info.get("size")
+    if not is_unicode(str(source)):
+        return None
     if info.get("type") != "file" or not isinstance(size, int):
         return None
     if "ino" in info:

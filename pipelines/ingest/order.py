@@ -10,10 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
-import fsspec
+from videox2l.identity import file_system
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def file_size(source: str) -> int:
     """Bytes of the file or URL, or 0 where that cannot be found out; whoever reads it will say why."""
     try:
         # Not source_url(): what it strips from a signed link is what opens it.
-        filesystem, path = fsspec.url_to_fs(source if "://" in source else str(Path(source).expanduser()))
+        filesystem, path = file_system(source)
         return int(filesystem.size(path) or 0)
     except Exception as error:  # each kind of storage has exceptions of its own
         logger.debug("The size of %s is not known: %s", source, error)

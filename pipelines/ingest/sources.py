@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from pipelines.ingest.lists import LIST_SUFFIXES, Entry, is_list, read_list
 from pipelines.ingest.settings import IngestSettings
 from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError
-from videox2l.identity import VideoIdentity
+from videox2l.identity import VideoIdentity, file_system, is_unicode
 from videox2l.prefill.ingest import wall_clock
 from videox2l.store.metadata import MetadataValue
 
@@ -79,11 +77,13 @@ def expand_sources(sources: Iterable[str | Path | VideoRequest]) -> list[VideoRe
     for itself.
 
     :raises ConfigError: a folder, glob or list holds nothing, a list is wrong, two lists say different things of one
-        video or give one name to two, or nothing was given at all.
+        video or give one name to two, a file's name is not Unicode, or nothing was given at all.
     """
     found: dict[str, tuple[VideoRequest, str]] = {}
     names: dict[str, str] = {}
     for request, where in (pair for source in sources for pair in _expand(source)):
+        if not is_unicode(request.source):
+            raise ConfigError(f"the name of {request.source!a} is not valid UTF-8: rename the file")
         before, before_where = found.get(request.source, (VideoRequest(request.source), ""))
         found[request.source] = (_both(before, request, before_where, where), where or before_where)
         if request.name and names.setdefault(request.name, request.source) != request.source:
@@ -182,7 +182,8 @@ def _is_video(file: Path) -> bool:
 
 def _glob(pattern: str) -> list[str]:
     try:
-        filesystem, path = fsspec.url_to_fs(pattern)
+        filesystem, path = file_system(pattern)
+        filesystem.invalidate_cache()  # of every folder in which it may look
         if "://" in pattern and filesystem.exists(path):
             return [pattern]  # the marks are part of its name
         matches = filesystem.glob(path)

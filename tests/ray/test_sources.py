@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import boto3
 import pytest
 import s3fs
 
@@ -54,6 +55,20 @@ def test_names_in_a_bucket(s3_bucket: str):
         storage.pipe(f"{s3_bucket}/{name}", b"x")
     assert paths([f"{s3_bucket}/b [1].mp4"]) == [f"{s3_bucket}/b [1].mp4"]
     assert paths([f"{s3_bucket}/b*.mp4"]) == [f"{s3_bucket}/b 1.mp4", f"{s3_bucket}/b [1].mp4"]
+
+
+def test_what_came_into_a_bucket_since_it_was_last_looked_at(s3_bucket: str):
+    client = boto3.client("s3")
+    for count in (1, 2):
+        client.put_object(Bucket=s3_bucket[5:], Key=f"deep/er/{count}.mp4", Body=b"x")
+        assert len(paths([f"{s3_bucket}/deep/**/*.mp4"])) == count
+        assert len(paths([f"{s3_bucket}/deep/*/*.mp4"])) == count
+
+
+def test_a_name_that_is_not_unicode(folder: Path):
+    (folder / "caf\udce9.mp4").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"caf\\udce9.mp4' is not valid UTF-8: rename"):
+        expand_sources([folder])
 
 
 def test_lists_name_files_folders_and_globs(folder: Path):

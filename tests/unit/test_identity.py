@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from videox2l.errors import UnreadableVideoError
 from videox2l.identity import describe_difference, fingerprint, hash_file, source_url, video_identity
+from videox2l.store import Archive
 
 
 def test_fingerprint_ignores_notation() -> None:
@@ -67,6 +68,21 @@ def test_video_identity_of_url() -> None:
     fsspec.filesystem("memory").pipe_file("/clips/a.mp4", b"abc")
     identity = video_identity("memory://clips/a.mp4")
     assert (identity.name, identity.source, identity.size) == ("a.mp4", "memory://clips/a.mp4", 3)
+
+
+def test_a_name_that_fsspec_would_take_for_two(tmp_path: Path) -> None:
+    (tmp_path / "lecture").write_bytes(b"another")
+    path = tmp_path / "lecture::2.mp4"
+    path.write_bytes(b"abc")
+    assert video_identity(path).size == 3
+    assert hash_file(str(path))[1] == 3
+
+
+def test_a_name_that_is_not_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9.mp4"  # as an archive from a system with another encoding leaves it
+    path.write_bytes(b"abc")
+    with pytest.raises(UnreadableVideoError, match="not valid UTF-8"):
+        Archive.open(tmp_path / "archive", create=True).identify(path)
 
 
 def test_unusable_videos(tmp_path: Path) -> None:

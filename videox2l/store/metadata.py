@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from videox2l.identity import VideoIdentity, canonical_json, source_name
+from videox2l.identity import VideoIdentity, canonical_json, is_unicode, source_name
 
 MetadataValue = str | int | float | bool | None
 
@@ -48,7 +48,7 @@ def _value_problem(value: Any) -> str:
         return f"is {value}, not a finite number"
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return "is a number that does not fit 64 bits"
-    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+    if isinstance(value, str) and not is_unicode(value):
         return "is not valid Unicode"
     if value is not None and not isinstance(value, MetadataValue):
         return f"is of type {type(value).__name__}, but must be text, a number, true, false, or nothing"

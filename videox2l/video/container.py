@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import av
-import fsspec
 
 from videox2l.errors import NoVideoStreamError, UnreadableVideoError, VideoError
+from videox2l.identity import file_system
 
 Source = str | os.PathLike[str]
 """A local path, or a URL that fsspec can open with random access (``s3://…``, ``memory://…``)."""
@@ -131,7 +131,7 @@ def _checked(path: Path) -> Path:
 
 def _open_remote(url: str) -> Any:
     try:
-        filesystem, path = fsspec.url_to_fs(url)
+        filesystem, path = file_system(url)
         return filesystem.open(path, "rb", **_REMOTE_READS)
     except FileNotFoundError as error:
         raise UnreadableVideoError(f"there is no file {url}; check the URL") from error

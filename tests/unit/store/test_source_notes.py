@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import boto3
 import pytest
+import s3fs
 
 from videox2l.errors import UnreadableVideoError
 from videox2l.identity import video_identity
@@ -87,3 +89,14 @@ def test_vanished_file(archive: Archive, source: Path) -> None:
     source.unlink()
     with pytest.raises(UnreadableVideoError, match="no such file"):
         archive.identify(source)
+
+
+def test_an_object_that_changed_since_it_was_listed(archive: Archive, s3_bucket: str) -> None:
+    """A process that has listed a bucket remembers versions and sizes of what it found."""
+    storage, source = s3fs.S3FileSystem(), f"{s3_bucket}/videos/camera.mp4"
+    storage.pipe_file(source, b"first content")
+    archive.identify(source)
+    storage.ls(f"{s3_bucket}/videos")
+    boto3.client("s3").put_object(Bucket=s3_bucket[5:], Key="videos/camera.mp4", Body=b"second, longer content")
+    assert archive.identify(source).size == 22
+    assert video_identity(source) == archive.identify(source)
