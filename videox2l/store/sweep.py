@@ -7,12 +7,12 @@ from it uses shards of earlier attempts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from videox2l.errors import ArchiveError
-from videox2l.store import layout
+from videox2l.store import journal, layout
 from videox2l.store.commit import hide
 from videox2l.store.inventory import AttemptKey, IndexKey, Inventory, read_manifests, take_inventory
 from videox2l.store.manifest import Manifest
@@ -63,19 +63,21 @@ def find_garbage(
 
 
 def collect(storage: Storage, garbage: Iterable[Garbage]) -> None:
-    """Delete ``garbage``. An attempt that was committed since it was found is spared, and so is an index that took the
-    place of an obsolete one.
+    """Delete ``garbage``. Spared is an attempt that was committed or gone on from since it was found, and an index that
+    took the place of an obsolete one.
 
     :raises ArchiveError: deleting is refused, or the storage does not answer.
     """
     for item in garbage:
-        if item.attempt is not None and _is_committed(storage, item.attempt):
+        if item.attempt is not None and not _may_go(storage, item.attempt, item.paths):
             continue
         if item.obsolete is not None:
             hide(storage, item.obsolete)
         else:
             for path in item.paths:
                 storage.delete(path)
+            if item.attempt is not None:
+                storage.delete(layout.claim(*item.attempt))
         for folder in sorted({path.rpartition("/")[0] for path in item.paths}, reverse=True):
             storage.delete_empty_folders(folder)
 
@@ -174,6 +176,18 @@ def _garbage(
 ) -> Garbage:
     files = list(files)
     return Garbage(tuple(info.path for info in files), sum(info.size for info in files), reason, attempt, obsolete)
+
+
+def _may_go(storage: Storage, key: AttemptKey, paths: Sequence[str]) -> bool:
+    """Whether the attempt is garbage still. If it has a journal, nobody can go on from it from now on."""
+    if _is_committed(storage, key):
+        return False
+    if layout.journal(*key) not in paths:
+        return True
+    if layout.claim(*key) not in paths and not journal.withdraw(storage, *key):
+        return False
+    storage.delete(layout.journal(*key))  # while it is there, so is everything that it names
+    return True
 
 
 def _is_committed(storage: Storage, key: AttemptKey) -> bool:

@@ -317,6 +317,33 @@ def test_garbage_after_the_grace(local_archive: Archive) -> None:
     clean(local_archive)
 
 
+def test_garbage_that_was_gone_on_from_since_it_was_found(archive: Archive) -> None:
+    left = end_early(archive)
+    garbage = find_garbage(archive.storage, now=LATER)
+    assert "never committed" in [item.reason for item in garbage]
+    writer = go_on(archive, left)
+    collect(archive.storage, [item for item in garbage if item.attempt is not None])
+    check_whole(archive, writer.commit())
+    clean(archive)
+
+
+def test_nobody_goes_on_from_what_is_being_collected(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = end_early(archive)
+    garbage, delete, came = find_garbage(archive.storage, now=LATER), Storage.delete, []
+
+    def meanwhile(storage: Storage, path: str) -> None:
+        if path.endswith(".arrow"):
+            came.append(begin(archive).resume(left))
+        delete(storage, path)
+
+    monkeypatch.setattr(Storage, "delete", meanwhile)
+    collect(archive.storage, garbage)
+    assert came
+    assert not any(came)
+    monkeypatch.undo()
+    clean(archive)
+
+
 def test_journals_are_stored_behind_their_shards(local_archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[str] = []
     write = Storage.write
