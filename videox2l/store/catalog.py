@@ -123,11 +123,18 @@ _SCHEMA = pa.schema(
 
 
 def write(storage: Storage, manifest: Manifest) -> None:
-    """Store the manifest's row, replacing an older one.
+    """Store the row of the manifest that is in place, replacing an older one.
 
-    :raises ArchiveNotWritableError: the storage refused.
+    If that was replaced or removed since, by somebody whose row this one may have taken the place of, the row goes.
+
+    :raises ArchiveError: the storage refused, or does not answer.
     """
     storage.write(layout.catalog(manifest.video.video_id, manifest.index_fp), to_parquet(CatalogRow.of(manifest)))
+    try:
+        if storage.read(manifest.path) != manifest.to_json():
+            announce(storage, manifest)
+    except FileNotFoundError:
+        delete(storage, manifest)
 
 
 def restore(storage: Storage, manifest: Manifest, version: str | None) -> None:

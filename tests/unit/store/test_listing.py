@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tests.unit.store.samples import every_storage, flip, spec, video, write_index
 from videox2l.errors import AlreadyCommittedError
-from videox2l.store import Archive, layout
+from videox2l.store import Archive, Manifest, commit, layout
 from videox2l.store.storage import Storage
-from videox2l.store.sweep import collect, find_garbage
+from videox2l.store.sweep import collect, find_garbage, remove_index
 from videox2l.store.verify import verify
 
 
@@ -62,6 +63,29 @@ def test_an_index_whose_writer_was_killed_before_it_could_write_the_row(
         spec().index_fp: "{}",
         second.index_fp: "{}" if change == "new" else '{"camera":1}',
     }
+
+
+@pytest.mark.parametrize("change", ["described", "removed"])
+def test_an_index_that_was_changed_before_its_writer_wrote_the_row(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    tidy_up, moved = commit.tidy_up, video(folder="/elsewhere")
+
+    def late(storage: Storage, manifest: Manifest, *rest: Any) -> None:
+        monkeypatch.undo()
+        if change == "described":
+            archive.describe(moved, manifest.index_fp)
+        else:
+            remove_index(storage, (manifest.video.video_id, manifest.index_fp))
+        tidy_up(storage, manifest, *rest)
+
+    monkeypatch.setattr(commit, "tidy_up", late)
+    write_index(archive)
+    assert verify(archive.storage).ok
+    if change == "described":
+        assert archive.resolve(moved.source) == moved.video_id
+    else:
+        assert archive.videos() == []
 
 
 def test_an_index_that_was_announced_and_not_committed(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
