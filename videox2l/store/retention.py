@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from videox2l.errors import AlreadyCommittedError
 from videox2l.kv.chunk import Level
-from videox2l.store import committed
 from videox2l.store.archive import Archive
+from videox2l.store.commit import committed_attempt
 from videox2l.store.contents import renumber
 from videox2l.store.manifest import Manifest
 from videox2l.store.sweep import remove_index
@@ -52,10 +52,10 @@ def expire(archive: Archive, expiry: Expiry) -> None:
     """
     old = expiry.manifest
     if expiry.level == "high":
-        current, _ = committed.read_version(archive.storage, old)
-        if current.attempt != old.attempt:
-            raise AlreadyCommittedError(f"{old.video.name} was replaced meanwhile in {archive.url}.")
-        remove_index(archive.storage, (old.video.video_id, old.index_fp))
+        index = (old.video.video_id, old.index_fp)
+        if committed_attempt(archive.storage, index) != old.attempt:
+            raise AlreadyCommittedError(f"{old.video.name} was replaced or removed meanwhile in {archive.url}.")
+        remove_index(archive.storage, index)
         return
     new = without_low(old, datetime.now(UTC))
     archive.swap_manifest(old, new)

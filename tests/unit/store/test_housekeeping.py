@@ -216,7 +216,7 @@ def test_an_index_that_was_made_anew_does_not_expire_with_the_one_before(archive
     with archive.create_index(video(), spec(), replace=True) as writer:
         append_all(writer, random_chunks())
         manifest = writer.commit()
-    with pytest.raises(AlreadyCommittedError, match="replaced meanwhile"):
+    with pytest.raises(AlreadyCommittedError, match="replaced or removed meanwhile"):
         expire(archive, expiry)
     assert list(archive.manifests()) == [manifest]
     assert verify(archive.storage).ok
