@@ -35,6 +35,10 @@ class TruncatedVideoError(VideoError):
     """The file ends before its header says it should, or a part of it does not decode."""
 
 
+class SourceChangedError(VideoX2LError):
+    """A file was overwritten or removed while it was read, so nobody knows which video its frames are of."""
+
+
 class ModelError(VideoX2LError):
     """A model cannot be loaded or does not fit what is asked of it."""
 

@@ -54,19 +54,22 @@ def fingerprint(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(document)).hexdigest()[:ID_LENGTH]
 
 
-def hash_file(source: str | Path | BinaryIO, *, storage_options: Mapping[str, Any] | None = None) -> tuple[str, int]:
+def hash_file(
+    source: str | Path | BinaryIO, *, most: int | None = None, storage_options: Mapping[str, Any] | None = None
+) -> tuple[str, int]:
     """SHA-256 (64 hexadecimal digits) and size in bytes of a path, any fsspec URL, or an open binary file.
 
-    The whole content is read, streamed in blocks: hashes of heads and tails call two different recordings equal.
+    The whole content is read, streamed in blocks: hashes of heads and tails call two different recordings equal. With
+    ``most``, that of the first so many bytes.
 
     :raises OSError: the source cannot be read.
     """
     if not isinstance(source, str | Path):
-        return _hash_stream(source)
+        return _hash_stream(source, most)
     filesystem, path = file_system(source, storage_options=storage_options)
     # A cache would only copy every block once more: this reads each byte once, in order.
     with filesystem.open(path, "rb", block_size=_READ_BLOCK, cache_type="none") as stream:
-        return _hash_stream(stream)
+        return _hash_stream(stream, most)
 
 
 def file_system(
@@ -256,10 +259,10 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is not a JSON value: {value!r}")
 
 
-def _hash_stream(stream: BinaryIO) -> tuple[str, int]:
+def _hash_stream(stream: BinaryIO, most: int | None) -> tuple[str, int]:
     digest = hashlib.sha256()
     size = 0
-    while block := stream.read(_READ_BLOCK):
+    while block := stream.read(_READ_BLOCK if most is None else min(_READ_BLOCK, most - size)):
         digest.update(block)
         size += len(block)
     return digest.hexdigest(), size

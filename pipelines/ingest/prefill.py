@@ -172,6 +172,7 @@ class PrefillStage:
             # The device is free for the next video while the last uploads end.
             committing = time.time()
             try:
+                writer.check_source(video.source)
                 manifest = writer.commit()
             except StorageFullError as error:
                 raise self._full(error, video, writer) from error

@@ -57,8 +57,13 @@ def ingest_over_ranks(
         if ranks.leads:
             decoded = stack.enter_context(closing(decode_chunks_isolated(source, plan.chunks, model.frame_format)))
         prefill_over_ranks(model, compression, decoded, len(plan.chunks), writer, progress, thumbnails=thumbnails)
-        ranks.lead(lambda: cast("IndexWriter", writer).commit().attempt)
+        ranks.lead(lambda: _commit(cast("IndexWriter", writer), source))
     return identity, True
+
+
+def _commit(writer: IndexWriter, source: str | Path) -> str:
+    writer.check_source(source)
+    return writer.commit().attempt
 
 
 def _check_memory(model: ShardedVideoXL, compression: CompressionConfig, chunks: int) -> None:

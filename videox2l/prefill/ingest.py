@@ -97,6 +97,7 @@ def write_index(
 
     Raises:
         VideoError: a chunk does not decode.
+        SourceChangedError: the file was overwritten or removed meanwhile.
         AlreadyCommittedError: another writer was faster.
         InsufficientMemoryError: the device cannot hold so many, or not in ``device_memory`` bytes beside the weights.
     """
@@ -117,6 +118,7 @@ def write_index(
         )
     if warn is not None and report.warning is not None:
         warn(report.warning)
+    writer.check_source(source)
     return writer.commit()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from videox2l.errors import ArchiveFormatError, ArchiveNotFoundError, CorruptDataError, FingerprintMismatchError
 from videox2l.identity import VideoIdentity
-from videox2l.store import begin, changes, committed, layout, listing, lookup, source_notes
+from videox2l.store import begin, changes, commit, committed, layout, listing, lookup, source_notes
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.documents import seal, unseal
 from videox2l.store.journal import find_unfinished
@@ -26,6 +26,10 @@ from videox2l.store.storage import Storage
 from videox2l.store.writer import IndexWriter
 
 logger = logging.getLogger(__name__)
+
+# Manifests are read one after the other. Where one takes another's place meanwhile, both are found, or neither. So a
+# look that does not find exactly one is not believed before it was repeated.
+_LOOKS = 3
 
 
 class Archive:
@@ -130,14 +134,16 @@ class Archive:
         found = committed.read_asked(self._storage, video, index_fp) if lookup.is_id(video) else []
         video_id = video if found else self.resolve(video)
         found = found or committed.read_asked(self._storage, video_id, index_fp)
-        matching = [
-            manifest
-            for manifest in found
-            if (spec is None or manifest.index_fp == spec.index_fp)
-            and model_fingerprint in (None, manifest.spec.model_fingerprint)
-        ]
-        if len(matching) == 1:
-            return IndexReader(self._storage, matching[0])
+        for _ in range(_LOOKS):
+            matching = [
+                manifest
+                for manifest in found
+                if (spec is None or manifest.index_fp == spec.index_fp)
+                and model_fingerprint in (None, manifest.spec.model_fingerprint)
+            ]
+            if len(matching) == 1:
+                return IndexReader(self._storage, matching[0])
+            found = committed.read_asked(self._storage, video_id, index_fp)
         if matching:
             raise FingerprintMismatchError(several_fit(matching))
         stored = committed.read_current(self._storage, video_id)
@@ -164,8 +170,8 @@ class Archive:
                 yield entry.video_id
 
     def has(self, video_id: str, spec: IndexSpec) -> bool:
-        """Whether this very index is committed. One request, or two."""
-        return self._storage.exists(layout.manifest(video_id, spec.index_fp))
+        """Whether this very index is committed, and no other has replaced it; see :func:`commit.is_current`."""
+        return commit.is_current(self._storage, (video_id, spec.index_fp))
 
     def patient(self, seconds: float) -> Archive:
         """This archive, but faults of its storage that may pass are waited out for up to ``seconds``.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from videox2l.errors import AlreadyCommittedError
 from videox2l.identity import VideoIdentity
-from videox2l.store import committed, layout
+from videox2l.store import commit, committed, layout
 from videox2l.store.manifest import Manifest
 from videox2l.store.metadata import Alias, MetadataValue, with_alias
 from videox2l.store.spec import IndexSpec
@@ -26,7 +26,7 @@ def new(
 
     :raises AlreadyCommittedError: it is.
     """
-    if storage.exists(layout.manifest(video.video_id, spec.index_fp)):
+    if commit.is_current(storage, (video.video_id, spec.index_fp)):
         raise AlreadyCommittedError(f"{video.name} is already in {storage.url} with these settings. Use that index.")
     return IndexWriter(storage, video, spec, recorded_at=recorded_at, metadata=metadata)
 

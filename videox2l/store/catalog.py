@@ -129,16 +129,19 @@ def write(storage: Storage, manifest: Manifest) -> None:
 
     :raises ArchiveError: the storage refused, or does not answer.
     """
-    storage.write(layout.catalog(manifest.video.video_id, manifest.index_fp), to_parquet(CatalogRow.of(manifest)))
+    path, data = layout.catalog(manifest.video.video_id, manifest.index_fp), to_parquet(CatalogRow.of(manifest))
+    storage.write(path, data)
     try:
         if storage.read(manifest.path) != manifest.to_json():
             announce(storage, manifest)
     except FileNotFoundError:
-        delete(storage, manifest)
+        _withdraw(storage, path, data)
 
 
 def restore(storage: Storage, manifest: Manifest, version: str | None) -> None:
     """Store the manifest's row if the file is still ``version``, or missing (None): a writer's newer row stays.
+
+    If the manifest was removed since it was read, the row goes again.
 
     :raises FileExistsError: somebody wrote it meanwhile.
     :raises ArchiveNotWritableError: the storage refused.
@@ -148,6 +151,19 @@ def restore(storage: Storage, manifest: Manifest, version: str | None) -> None:
         storage.create(path, data)
     else:
         storage.swap(path, data, version)
+    if not storage.exists(manifest.path):
+        _withdraw(storage, path, data)
+
+
+def _withdraw(storage: Storage, path: str, data: bytes) -> None:
+    """Take back the row ``data`` of an index that is gone, unless another writer's has taken its place.
+
+    By a file without a row: if it were deleted, an index that is committed just now could be without a file.
+    """
+    version = storage.version(path)
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        if version is not None and storage.read(path) == data:
+            storage.swap(path, _table([]), version)
 
 
 def announce(storage: Storage, manifest: Manifest, *, anew: bool = False) -> None:

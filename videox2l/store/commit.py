@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable
 
 from videox2l.errors import ArchiveError, ArchiveNotWritableError
-from videox2l.store import catalog, journal, layout
+from videox2l.store import catalog, committed, journal, layout
 from videox2l.store.entries import ShardEntry
 from videox2l.store.inventory import IndexKey
 from videox2l.store.manifest import Manifest
@@ -77,6 +77,26 @@ def committed_attempt(storage: Storage, index: IndexKey) -> str | None:
         return Manifest.from_json(storage.read(path), path).attempt
     except FileNotFoundError:
         return None
+
+
+def is_current(storage: Storage, index: IndexKey) -> bool:
+    """Whether the index is committed, and no other has replaced it. One request where it is not, else three or more.
+
+    One that was replaced by a writer that was killed before it could hide it, is hidden now: else it would be taken for
+    what it no longer is, until `gc` removes it.
+
+    :raises ArchiveError: the storage refused, or does not answer.
+    """
+    if not storage.exists(layout.manifest(*index)):
+        return False
+    if committed.keys(storage, index[0]) <= {index}:
+        return True
+    stored = committed.read_stored(storage, index[0], damaged_too=True)
+    replaced = {attempt for manifest in stored for attempt in manifest.replaces}
+    obsolete = [manifest for manifest in stored if manifest.index_fp == index[1] and manifest.attempt in replaced]
+    for manifest in obsolete:
+        hide(storage, manifest)
+    return not obsolete
 
 
 def hide(storage: Storage, obsolete: Manifest) -> None:

@@ -11,10 +11,11 @@ import logging
 import re
 from pathlib import Path
 
-from videox2l.errors import ArchiveError
+from videox2l.errors import ArchiveError, SourceChangedError
 from videox2l.identity import (
     SourceVersion,
     VideoIdentity,
+    hash_file,
     known_identity,
     source_url,
     source_version,
@@ -40,6 +41,34 @@ def identify(storage: Storage, source: str | Path) -> VideoIdentity:
     if version is not None and version == source_version(source) and version.size == identity.size:
         remember(storage, identity, version)
     return identity
+
+
+def check_unchanged(storage: Storage, source: str | Path, video: VideoIdentity) -> None:
+    """Whether ``source`` is still, or still begins with, what was read when it was identified as ``video``.
+
+    Asked behind the decoding and before the commit: else a file that is overwritten in between would be answered about
+    under the name of what it was. One small request; the file is read again only where its version is another one, or
+    so young that it could be. Where the storage shows no versions (web servers without an ETag), nothing is found out.
+
+    :raises SourceChangedError: it is not, or cannot be read any more.
+    """
+    version = source_version(source)
+    if version is None and "://" in source_url(source):
+        return
+    if version is not None and recall(storage, source_url(source), version) == video.sha256:
+        return
+    try:
+        digest, _ = hash_file(source, most=video.size)
+    except (OSError, ImportError, ValueError) as error:
+        raise SourceChangedError(
+            f"{source_url(source)} was removed while it was ingested, or cannot be read any more ({error}); nothing "
+            "was committed. Ingest it again."
+        ) from error
+    if digest != video.sha256:
+        raise SourceChangedError(
+            f"{source_url(source)} was overwritten while it was ingested, so nothing was committed. Ingest it again "
+            "when it is complete."
+        )
 
 
 def remember(storage: Storage, identity: VideoIdentity, version: SourceVersion) -> None:

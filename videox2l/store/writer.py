@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from videox2l.errors import AlreadyCommittedError, ArchiveError, ConfigError, VideoError
 from videox2l.identity import RetrieverIdentity, VideoIdentity
 from videox2l.kv.chunk import KV, LEVELS, ChunkKV
-from videox2l.store import catalog, commit, journal, layout, software
+from videox2l.store import catalog, commit, journal, layout, software, source_notes
 from videox2l.store.contents import Contents
 from videox2l.store.entries import ChunkEntry
 from videox2l.store.journal import JournalKeeper
@@ -201,6 +202,13 @@ class IndexWriter:
         self._contents.chunks.append(entry)
         if self._journal is not None and self._journal.is_due:
             self._store_journal(self._journal)
+
+    def check_source(self, source: str | Path) -> None:
+        """Before the commit: what was decoded from ``source`` is the video that this index is of.
+
+        :raises SourceChangedError: the file was overwritten or removed since it was identified.
+        """
+        source_notes.check_unchanged(self._storage, source, self.video)
 
     def commit(self) -> Manifest:
         """Finish all uploads and make the index visible.

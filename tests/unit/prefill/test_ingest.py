@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from tests.unit.prefill.recordings import COMPRESSION, SAMPLING, content, record
 from tests.unit.video.clips import regular
 from videox2l.config import SamplingConfig
-from videox2l.errors import ConfigError, FingerprintMismatchError, InsufficientMemoryError
+from videox2l.errors import ConfigError, FingerprintMismatchError, InsufficientMemoryError, SourceChangedError
 from videox2l.models import KVCompressibleModel
 from videox2l.models.memory import USABLE, required_bytes
 from videox2l.prefill import index_spec, ingest_video
@@ -117,3 +118,38 @@ def test_a_video_too_long_for_the_device(random_model: KVCompressibleModel, tmp_
     assert list(archive.manifests()) == []
     _, manifest = ingest_video(random_model, archive, clip, **settings, device_memory=int(enough / USABLE) + 1)
     assert manifest is not None
+
+
+CHANGES: dict[str, tuple[Callable[[Path, bytes], object], str]] = {
+    "overwritten": (lambda clip, data: clip.write_bytes(bytes(len(data))), "was overwritten while it was ingested"),
+    "cut off": (lambda clip, data: clip.write_bytes(data[:-1]), "was overwritten while it was ingested"),
+    "removed": (lambda clip, _: clip.unlink(), "was removed while it was ingested"),
+    "written again": (lambda clip, data: clip.write_bytes(data), ""),
+    "grown": (lambda clip, data: clip.write_bytes(data + bytes(100)), ""),
+}
+
+
+@pytest.mark.parametrize("settled", [True, False])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_file_that_changes_while_it_is_ingested(
+    random_model: KVCompressibleModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, settled: bool
+) -> None:
+    """``settled``: its times are old enough to tell one content from the next."""
+    monkeypatch.setattr("videox2l.identity._SETTLED_S", -1.0 if settled else 1e6)
+    archive = Archive.open(tmp_path / "archive", create=True)
+    clip = record(tmp_path / "clip.ts", regular(25))
+    make_change, message = CHANGES[change]
+
+    def progress(done: int, total: int) -> None:
+        if done == total:
+            make_change(clip, clip.read_bytes())
+
+    def run() -> None:
+        ingest_video(random_model, archive, clip, sampling=SAMPLING, compression=COMPRESSION, progress=progress)
+
+    if message:
+        with pytest.raises(SourceChangedError, match=message):
+            run()
+    else:
+        run()
+    assert len(archive.videos()) == (not message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -17,8 +18,9 @@ from tests.unit.store.samples import (
     write_index,
 )
 from videox2l.errors import AlreadyCommittedError, ArchiveNotWritableError, VideoNotFoundError
-from videox2l.store import Archive, layout, shard
+from videox2l.store import Archive, commit, layout, shard
 from videox2l.store.storage import Storage
+from videox2l.store.sweep import collect, find_garbage
 from videox2l.store.verify import verify_index
 
 
@@ -153,3 +155,23 @@ def test_misuse(archive: Archive) -> None:
             writer.append(0, 2, 1, 1, chunk)
         with pytest.raises(ValueError, match="float16"):
             writer.append(0, 0, 1, 1, random_chunks(1, "float16")[0])
+
+
+def test_killed_before_it_hid_what_it_replaced(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was replaced counts no longer, and can be made again without losing it to a sweep."""
+    old = write_index(archive)
+    other = spec(sampling={"fps": 2.0, "frames": None})
+    with monkeypatch.context() as patch, archive.create_index(video(), other, replace=True) as writer:
+        patch.setattr(commit, "hide", lambda *_: None)
+        append_all(writer, random_chunks())
+        new = writer.commit()
+    storage = Storage(archive.url)
+    assert storage.exists(old.path)
+    assert archive.has(new.video.video_id, other)
+    assert not archive.has(old.video.video_id, spec())
+    again = write_index(archive)
+    collect(storage, find_garbage(storage, older_than=timedelta(0)))
+    for manifest in (new, again):
+        assert archive.has(manifest.video.video_id, manifest.spec)
+        assert archive.open_index(manifest.video.video_id, index_fp=manifest.index_fp).low(0).tokens
+    assert len(archive.videos()[0].indexes) == 2
