@@ -52,6 +52,18 @@ def test_columns_of_csv_are_texts(tmp_path: Path) -> None:
     ]
 
 
+def test_texts_of_json_lines_that_look_like_times_stay_texts(tmp_path: Path) -> None:
+    """With the offset from UTC that is written in them, or a question by the clock is about another hour."""
+    lines = [
+        '{"question": "a", "video": "2026-11-21", "from": "2026-11-21T08:00:00+01:00", "to": 90}',
+        '{"question": "b", "video": "2026-11-22", "from": null, "shift": {"days": ["2026-11-21T06:00:00Z"]}}',
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(lines))
+    first, second = read_table(str(tmp_path / "q.jsonl")).to_pylist()
+    assert (first["video"], first["from"], first["to"]) == ("2026-11-21", "2026-11-21T08:00:00+01:00", 90)
+    assert (second["from"], second["shift"]) == (None, {"days": ["2026-11-21T06:00:00Z"]})
+
+
 BAD = {
     "no file": ("none.csv", None, "there is no table of questions"),
     "another kind": ("q.xlsx", b"", "must end in .parquet, .csv, .jsonl"),
@@ -59,6 +71,7 @@ BAD = {
     "no json": ("q.jsonl", b"question\n", "cannot read the questions"),
     "ragged": ("q.csv", b"a,b\n1,2\n3\n", "cannot read the questions"),
     "not UTF-8": ("q.csv", "question\nété\n".encode("latin-1"), "cannot read the questions"),
+    "not UTF-8 in JSON": ("q.jsonl", '{"question": "été"}'.encode("latin-1"), "cannot read the questions"),
     "nothing": ("q.csv", b"", "cannot read the questions"),
     "no rows": ("q.csv", b"video,question\n", "has no questions"),
     "one column twice": ("q.csv", b"question,video,question\na,b,c\n", "two columns 'question'"),
