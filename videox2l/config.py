@@ -164,6 +164,8 @@ class GenerationConfig:
             raise ConfigError(f"temperature must be between 0 and 2, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:  # what torch's generators take
+            raise ConfigError(f"seed must be from -2**63 to 2**64 - 1, got {self.seed}")
         if not all(self.stop):
             raise ConfigError("a stop text must not be empty")
         if self.logprobs is not None and self.logprobs < 0:

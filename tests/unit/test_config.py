@@ -30,6 +30,7 @@ BAD: dict[str, Callable[[], object]] = {
     "temperature not a number": lambda: GenerationConfig(temperature=NAN),
     "top-p 0": lambda: GenerationConfig(top_p=0),
     "top-p above 1": lambda: GenerationConfig(top_p=1.1),
+    "seed that no generator takes": lambda: GenerationConfig(seed=2**64),
 }
 
 
