@@ -116,7 +116,7 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("max_low_chunks", "max_bytes", "max_first_token_ms"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
+            if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"{name} must be 0 or more, got {value}")
 
 

@@ -5,6 +5,7 @@ One question, one a line of standard input, or, in a terminal, a conversation.
 
 from __future__ import annotations
 
+import io
 import itertools
 import sys
 from collections.abc import Iterator
@@ -126,6 +127,8 @@ def _piped() -> Iterator[str]:
 
     :raises typer.BadParameter: there is none.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is not UTF-8 must not end the others
     lines = (line.strip() for line in sys.stdin if line.strip())
     first = next(lines, None)
     if first is None:

@@ -139,7 +139,8 @@ def ask_each(
         except QuestionError as error:
             failed = True
             if as_json:
-                typer.echo(to_json({"question": question, "error": str(error)}, indent=None))
+                shown = question.encode(errors="backslashreplace").decode()
+                typer.echo(to_json({"question": shown, "error": str(error)}, indent=None))
             notes.print(f"[bold red]error:[/] {output.plain(f'{question[:80]!r}: {error}')}", soft_wrap=True)
         sys.stdout.flush()
     if failed:

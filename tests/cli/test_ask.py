@@ -223,6 +223,21 @@ def test_questions_from_a_pipe(
     assert third["text"] == alone["text"]
 
 
+def test_a_line_that_is_not_utf_8_does_not_keep_the_others_from_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, archive: Path, random_checkpoint: Path
+) -> None:
+    lines = io.BytesIO("What is it?\nété?\n".encode("latin-1") + "Où?\n".encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5", "--json"]
+    code, out, err = run(capsys, "ask", "lecture.mp4", *options)
+    assert code == 1
+    assert "is no character" in err
+    first, second, third = map(json.loads, out.splitlines())
+    assert (first["question"], third["question"]) == ("What is it?", "Où?")
+    assert second["question"] == "\\udce9t\\udce9?"
+    assert "is no character" in second["error"]
+
+
 def test_without_a_name_the_only_video_is_meant(
     capsys: pytest.CaptureFixture[str], archive: Path, tmp_path: Path, random_checkpoint: Path, random_model: VideoXL
 ) -> None:

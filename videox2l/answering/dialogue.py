@@ -27,9 +27,15 @@ class Dialogue:
 
 
 def tokenize(model: KVCompressibleModel, question: str, history: Sequence[Turn] = ()) -> Dialogue:
-    """Raises :class:`QuestionError` for an empty question, :class:`QuestionTooLongError` where the context is full."""
+    """Token ids of ``question`` behind ``history``.
+
+    :raises QuestionError: it is empty, or one of the texts has what is no character.
+    :raises QuestionTooLongError: the context is full.
+    """
     if not question.strip():
         raise QuestionError("the question is empty: ask something about the video")
+    for text in (question, *(text for turn in history for text in (turn.question, turn.answer))):
+        check_text(text)
     ids: list[int] = []
     for number, turn in enumerate(history):
         ids += model.question_ids(turn.question, follow_up=number > 0)
@@ -43,6 +49,16 @@ def tokenize(model: KVCompressibleModel, question: str, history: Sequence[Turn] 
             f"{model.context_length}: {shorten}"
         )
     return dialogue
+
+
+def check_text(text: str) -> None:
+    """:raises QuestionError: it has what is no character, such as a byte that was not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QuestionError(
+            f"{text[error.start]!a} in {text[:80]!r} is no character: write the question in UTF-8"
+        ) from None
 
 
 def fit_context(
