@@ -92,7 +92,7 @@ def ask(
     if question is None and (explain or tensor_parallel > 1):
         raise typer.BadParameter("--explain and --tensor-parallel take one question: give it behind the video")
     how = How(choice.config(), decoding.config(), from_, to)
-    console, notes = Console(highlight=False), output.notes()
+    console, notes = output.console(), output.notes()
     asking = Asking(model, archive, sampling.config(), compression.config(model), device, dtype, storage_options, notes)
     if tensor_parallel > 1:
         assert question is not None, "checked above"
