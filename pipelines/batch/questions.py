@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -9,7 +10,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from videox2l.errors import ArchiveError, ConfigError
@@ -31,7 +31,7 @@ def read_table(url: str, storage_options: Mapping[str, Any] | None = None) -> pa
         table.validate(full=True)  # that texts are UTF-8, for one
     except FileNotFoundError as error:
         raise ConfigError(f"there is no table of questions {url}: check the path") from error
-    except (pa.ArrowException, ArchiveError, OSError) as error:
+    except (pa.ArrowException, ArchiveError, OSError, ValueError) as error:
         raise ConfigError(f"cannot read the questions {url}: {error}") from error
     if not table.num_rows:
         raise ConfigError(f"{url} has no questions")
@@ -73,21 +73,41 @@ def _from_csv(data: bytes) -> pa.Table:
 
 
 def _from_jsonl(data: bytes) -> pa.Table:
-    # Arrow takes texts that look like times for times, in UTC, and forgets the offset that was written behind them.
-    found = pa.json.read_json(pa.BufferReader(data)).schema
-    written = pa.schema([(field.name, _as_written(field.type)) for field in found])
-    return pa.json.read_json(pa.BufferReader(data), parse_options=pa.json.ParseOptions(explicit_schema=written))
+    # Not by pyarrow.json: it takes texts that look like times for times, in UTC without their offset, and makes a float
+    # of a number that needs more than 63 bits.
+    rows = [_row(number, line) for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1) if line.strip()]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
 
-def _as_written(kind: pa.DataType) -> pa.DataType:
-    """``kind`` with texts in place of times."""
-    if pa.types.is_timestamp(kind):
-        return pa.string()
-    if pa.types.is_list(kind):
-        return pa.list_(_as_written(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([(field.name, _as_written(field.type)) for field in kind])
-    return kind
+def _column(name: str, values: list[Any]) -> pa.Array:
+    """:raises ValueError: there is no type for all of them."""
+    for kind in (None, pa.uint64()):
+        try:
+            return pa.array(values, kind)
+        except OverflowError:
+            continue
+        except (pa.ArrowException, UnicodeError) as error:
+            raise ValueError(f"column {name!r}: {error}") from error
+    raise ValueError(f"column {name!r} has a number that needs more than 64 bits: write it as text")
+
+
+def _row(number: int, line: str) -> dict[str, Any]:
+    """:raises ValueError: the line is no JSON object."""
+    try:
+        row = json.loads(line, object_pairs_hook=_without_doubles)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return row
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"one of the names {', '.join(map(repr, found))} stands there twice")
+    return found
 
 
 _READERS: Mapping[str, Callable[[bytes], pa.Table]] = {
