@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from videox2l.errors import ArchiveError, ConfigError
+from videox2l.identity import source_url
 from videox2l.store.storage import Storage
 
 # Arrow offsets and a driver's memory are fine with this; more questions than that are several jobs.
@@ -46,7 +47,7 @@ def located(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple
     if "://" in url:
         folder, name = posixpath.split(url)
         return Storage(folder, storage_options), name
-    path = Path(url).expanduser().absolute()
+    path = Path(source_url(url))
     return Storage(path.parent), path.name
 
 

@@ -83,7 +83,7 @@ def ask(
 
     `videox2l ask lecture.mp4 "Who speaks first?" --model large/ --tensor-parallel 4`
     """
-    from pipelines.cli.asking import Asking, How, ask_each, ask_once
+    from pipelines.cli.asking import Asking, How, ask_each, ask_once, is_file
     from videox2l.errors import QuestionError
 
     # Settings first: a typing error should not cost a prefill.
@@ -102,7 +102,7 @@ def ask(
         return
     chat = question is None and sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     questions = iter(()) if chat or question is not None else _piped()
-    with asking.library(create=asking.is_file(video)) as library:
+    with asking.library(create=is_file(video)) as library:
         if chat:
             from pipelines.cli.chat import Chat
 

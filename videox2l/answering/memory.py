@@ -168,7 +168,8 @@ class _Making:
         )
         found: dict[int, KV] = {}
         missing: dict[int, str] = {}
-        rest = [chunk for chunk in self._chunks if chunk not in kept.union(chosen)]
+        elsewhere = kept.union(chosen)
+        rest = [chunk for chunk in self._chunks if chunk not in elsewhere]
         high = dict(zip(rest, self._video.high(rest, self._costs), strict=True))
         self._costs.watch.lap("load")
         places = {chunk: place for place, chunk in enumerate(self._chunks)}
