@@ -116,7 +116,7 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("max_low_chunks", "max_bytes", "max_first_token_ms"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
+            if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"{name} must be 0 or more, got {value}")
 
 
@@ -164,6 +164,8 @@ class GenerationConfig:
             raise ConfigError(f"temperature must be between 0 and 2, got {self.temperature}")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:  # what torch's generators take
+            raise ConfigError(f"seed must be from -2**63 to 2**64 - 1, got {self.seed}")
         if not all(self.stop):
             raise ConfigError("a stop text must not be empty")
         if self.logprobs is not None and self.logprobs < 0:

@@ -16,6 +16,7 @@ from pipelines.batch.answers import ANSWER_SCHEMA, PART_SCHEMA, ROW
 from pipelines.batch.parts import parts_folder
 from pipelines.batch.plan import Plan, Target
 from pipelines.batch.questions import located, suffix
+from videox2l.answering.answer import finite
 
 _DIGEST = b"videox2l.batch"
 
@@ -106,6 +107,8 @@ def _flat(table: pa.Table) -> pa.Table:
             write: Callable[[Any], str] = _dumped
         elif _is_binary(column.type):
             write = bytes.hex
+        elif isinstance(column.type, pa.BaseExtensionType) or pa.types.is_string_view(column.type):
+            write = str  # a UUID, for one
         else:
             continue
         texts = [None if value is None else write(value) for value in table[column.name].to_pylist()]
@@ -114,11 +117,12 @@ def _flat(table: pa.Table) -> pa.Table:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(is_one(kind) for is_one in kinds)
 
 
 def _dumped(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_json)
+    return json.dumps(finite(value), ensure_ascii=False, default=_json, allow_nan=False)
 
 
 def _json(value: Any) -> Any:

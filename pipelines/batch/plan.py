@@ -15,8 +15,10 @@ import pyarrow as pa
 
 from pipelines.batch.settings import BatchSettings
 from videox2l.answering import TimeRange
-from videox2l.config import to_dict
+from videox2l.config import SelectionConfig, to_dict
 from videox2l.errors import ConfigError, QuestionError, VideoNotFoundError, VideoX2LError
+from videox2l.scorers import CONTROLS, entries
+from videox2l.selection.select import parse_chunks
 from videox2l.store.catalog import CatalogRow
 from videox2l.store.lookup import VideoEntry, resolve
 
@@ -90,11 +92,23 @@ class Plan:
         low = 0
         for video_id, index in self.indexes.items():
             each = index.low_bytes / max(1, index.chunks)
-            chosen = sum(
-                settings.selection.top_k if ask.top_k is None else ask.top_k for ask in self.asks.get(video_id, ())
-            )
+            chosen = sum(_most_chunks(ask, settings.selection, index.chunks) for ask in self.asks.get(video_id, ()))
             low += min(index.low_bytes, round(each * chosen))
         return {"high": high, "low": low}
+
+
+def _most_chunks(ask: Ask, selection: SelectionConfig, chunks: int) -> int:
+    """How many of a video's ``chunks`` the question can have in detail."""
+    chosen = selection.select if ask.select is None else ask.select
+    top_k = min(selection.top_k if ask.top_k is None else ask.top_k, chunks)
+    if chosen in CONTROLS:
+        return len(CONTROLS[chosen](range(chunks), top_k))
+    if entries(chosen):
+        return top_k
+    try:
+        return len(parse_chunks(chosen))
+    except ConfigError:  # which is its answer
+        return 0
 
 
 def make_plan(

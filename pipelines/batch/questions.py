@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -9,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from videox2l.errors import ArchiveError, ConfigError
+from videox2l.identity import source_url
 from videox2l.store.storage import Storage
 
 # Arrow offsets and a driver's memory are fine with this; more questions than that are several jobs.
@@ -20,7 +21,7 @@ _LARGEST = 2**33
 
 
 def read_table(url: str, storage_options: Mapping[str, Any] | None = None) -> pa.Table:
-    """The table at ``url``. All columns of CSV are texts, so that an id such as ``007`` stays what it is.
+    """The table at ``url``. What is written as text stays that: all columns of CSV, times and dates of JSON Lines.
 
     :raises ConfigError: it cannot be read, has no rows, or the same column twice.
     """
@@ -28,9 +29,10 @@ def read_table(url: str, storage_options: Mapping[str, Any] | None = None) -> pa
     storage, name = located(url, storage_options)
     try:
         table = reader(storage.read(name, _LARGEST))
+        table.validate(full=True)  # that texts are UTF-8, for one
     except FileNotFoundError as error:
         raise ConfigError(f"there is no table of questions {url}: check the path") from error
-    except (pa.ArrowException, ArchiveError, OSError) as error:
+    except (pa.ArrowException, ArchiveError, OSError, ValueError) as error:
         raise ConfigError(f"cannot read the questions {url}: {error}") from error
     if not table.num_rows:
         raise ConfigError(f"{url} has no questions")
@@ -45,7 +47,7 @@ def located(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple
     if "://" in url:
         folder, name = posixpath.split(url)
         return Storage(folder, storage_options), name
-    path = Path(url).expanduser().absolute()
+    path = Path(source_url(url))
     return Storage(path.parent), path.name
 
 
@@ -72,7 +74,41 @@ def _from_csv(data: bytes) -> pa.Table:
 
 
 def _from_jsonl(data: bytes) -> pa.Table:
-    return pa.json.read_json(pa.BufferReader(data))
+    # Not by pyarrow.json: it takes texts that look like times for times, in UTC without their offset, and makes a float
+    # of a number that needs more than 63 bits.
+    rows = [_row(number, line) for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1) if line.strip()]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
+
+
+def _column(name: str, values: list[Any]) -> pa.Array:
+    """:raises ValueError: there is no type for all of them."""
+    for kind in (None, pa.uint64()):
+        try:
+            return pa.array(values, kind)
+        except OverflowError:
+            continue
+        except (pa.ArrowException, UnicodeError) as error:
+            raise ValueError(f"column {name!r}: {error}") from error
+    raise ValueError(f"column {name!r} has a number that needs more than 64 bits: write it as text")
+
+
+def _row(number: int, line: str) -> dict[str, Any]:
+    """:raises ValueError: the line is no JSON object."""
+    try:
+        row = json.loads(line, object_pairs_hook=_without_doubles)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return row
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"one of the names {', '.join(map(repr, found))} stands there twice")
+    return found
 
 
 _READERS: Mapping[str, Callable[[bytes], pa.Table]] = {

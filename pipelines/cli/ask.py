@@ -5,6 +5,7 @@ One question, one a line of standard input, or, in a terminal, a conversation.
 
 from __future__ import annotations
 
+import io
 import itertools
 import sys
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ def ask(
 
     `videox2l ask lecture.mp4 "Who speaks first?" --model large/ --tensor-parallel 4`
     """
-    from pipelines.cli.asking import Asking, How, ask_each, ask_once
+    from pipelines.cli.asking import Asking, How, ask_each, ask_once, is_file
     from videox2l.errors import QuestionError
 
     # Settings first: a typing error should not cost a prefill.
@@ -91,7 +92,7 @@ def ask(
     if question is None and (explain or tensor_parallel > 1):
         raise typer.BadParameter("--explain and --tensor-parallel take one question: give it behind the video")
     how = How(choice.config(), decoding.config(), from_, to)
-    console, notes = Console(highlight=False), output.notes()
+    console, notes = output.console(), output.notes()
     asking = Asking(model, archive, sampling.config(), compression.config(model), device, dtype, storage_options, notes)
     if tensor_parallel > 1:
         assert question is not None, "checked above"
@@ -101,7 +102,7 @@ def ask(
         return
     chat = question is None and sys.stdin.isatty() and sys.stdout.isatty() and not as_json
     questions = iter(()) if chat or question is not None else _piped()
-    with asking.library(create=asking.is_file(video)) as library:
+    with asking.library(create=is_file(video)) as library:
         if chat:
             from pipelines.cli.chat import Chat
 
@@ -126,6 +127,8 @@ def _piped() -> Iterator[str]:
 
     :raises typer.BadParameter: there is none.
     """
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is not UTF-8 must not end the others
     lines = (line.strip() for line in sys.stdin if line.strip())
     first = next(lines, None)
     if first is None:

@@ -8,11 +8,13 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.cli import options
+from pipelines.cli.asking import is_file
 from pipelines.ingest.cluster import ray_cluster
 from pipelines.parallel import ParallelModel
 from videox2l.answering import Answer, TimeRange
 from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig
 from videox2l.errors import ConfigError
+from videox2l.models.registry import local_folder
 
 
 def ask_over_ranks(
@@ -41,13 +43,13 @@ def ask_over_ranks(
         raise ConfigError(f"several devices hold the model: give cpu or cuda, not {device}")
     where: dict[str, Any] = {"archive_url": options.absolute(archive), "storage_options": storage_options}
     made: dict[str, Any] = {"sampling": sampling, "compression": compression}
-    name = options.absolute(model) if Path(model).expanduser().is_dir() else model
+    name = options.absolute(model) if local_folder(model) is not None else model
     with (
         ray_cluster(ranks, 1) as ours,
         ParallelModel(name, ranks=ranks, device=kind, dtype=dtype, fixed_cluster=ours) as loaded,
     ):
         index_fp = None
-        if Path(video).expanduser().exists():
+        if is_file(video):
             file = options.absolute(video)
             found = loaded.find(file, **made, **where)
             if found is None:

@@ -67,9 +67,6 @@ class Asking:
         """The archive, opened; with ``create`` made if there is none. The model first: its name may be wrong."""
         return videox2l.open(self.archive, self._loaded, create=create, storage_options=self.storage_options)
 
-    def is_file(self, video: str) -> bool:
-        return bool(video) and Path(video).expanduser().is_file()
-
     def video(self, library: Library, video: str, index: str | None = None) -> Video:
         """The video called ``video``; a file that the archive lacks is prefilled here and now.
 
@@ -82,7 +79,7 @@ class Asking:
         if index is not None:
             manifest = one_index(library.archive, video, index)
             return library.video(manifest.video.video_id, index=manifest.index_fp)
-        if not self.is_file(video):
+        if not is_file(video):
             return library.video(video)
         file = Path(video).expanduser()
         with Progress(console=self.notes, transient=True, disable=not self.notes.is_terminal) as bar:
@@ -108,6 +105,14 @@ class Asking:
             return load_model(self.model, device=self.device, dtype=self.dtype)
         with self.notes.status(f"loading {output.plain(self.model)}"):
             return load_model(self.model, device=self.device, dtype=self.dtype)
+
+
+def is_file(video: str) -> bool:
+    """Whether it names a file of this machine."""
+    try:
+        return bool(video) and Path(video).expanduser().is_file()
+    except (OSError, RuntimeError):  # too long for a path, as a question is, or below the home of nobody
+        return False
 
 
 def ask_once(video: Video, question: str, how: How, console: Console, notes: Console, *, as_json: bool) -> None:
@@ -139,7 +144,8 @@ def ask_each(
         except QuestionError as error:
             failed = True
             if as_json:
-                typer.echo(to_json({"question": question, "error": str(error)}, indent=None))
+                shown = question.encode(errors="backslashreplace").decode()
+                typer.echo(to_json({"question": shown, "error": str(error)}, indent=None))
             notes.print(f"[bold red]error:[/] {output.plain(f'{question[:80]!r}: {error}')}", soft_wrap=True)
         sys.stdout.flush()
     if failed:

@@ -32,7 +32,9 @@ def demo(
     if not counts or min(counts) < 2 or max(counts) > len(KEYS):
         raise ConfigError(f"a clip has 2 to {len(KEYS)} scenes, got {scenes!r}")
     # A picture wants the same width everywhere.
-    console = Console(highlight=False, record=picture is not None, width=110 if picture is not None else None)
+    console = Console(
+        highlight=False, emoji=False, record=picture is not None, width=110 if picture is not None else None
+    )
     ok = run_demo(console, scenes=counts, questions_per_clip=questions, folder=folder)
     if picture is not None:
         console.save_svg(str(picture), title="videox2l demo")

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 # A table that goes into a file or a pipe is not cut to the 80 columns that rich assumes there.
@@ -18,12 +19,13 @@ _WIDE = 200
 
 def console() -> Console:
     """Standard output for people."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+    # What an answer or a name holds between colons is no emoji.
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else _WIDE)
 
 
 def notes() -> Console:
     """Standard error, for what is not the result: questions, warnings, progress."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def print_json(document: Any) -> None:
@@ -42,7 +44,7 @@ def table(*headings: str, title: str | None = None) -> Table:
 
 def plain(text: str) -> str:
     """``text`` as it stands, where rich would take brackets for markup."""
-    return text.replace("[", r"\[")
+    return escape(text)
 
 
 def size(count: int) -> str:

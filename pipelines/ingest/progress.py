@@ -40,7 +40,7 @@ class IngestProgress:
         every_s: float = PROGRESS_EVERY_S,
         timer: Clock = time.monotonic,
     ) -> None:
-        console = console or Console(stderr=True)
+        console = console or Console(stderr=True, emoji=False)
         if style == "auto":
             style = "bars" if console.is_terminal else "lines"
         self._view = _view(style, console)

@@ -27,6 +27,7 @@ from pipelines.serve.keys import read_keys
 from videox2l.config import SelectionConfig
 from videox2l.errors import ConfigError, FingerprintMismatchError
 from videox2l.models import load_model
+from videox2l.models.registry import local_folder
 from videox2l.store import Archive, VideoEntry
 
 # Ray's own store carries only questions and pieces of text; its default takes 30 % of the memory.
@@ -139,8 +140,8 @@ def check(config: ServiceConfig) -> ServiceConfig:
     # Who lets videos be ingested over HTTP may begin with none.
     create = bool(config.ingest_from)
     archive = Archive.open(config.archive_url, create=create, storage_options=config.storage_options)
-    folder = Path(config.model).expanduser()
-    name = str(folder.absolute()) if folder.is_dir() else config.model
+    folder = local_folder(config.model)
+    name = config.model if folder is None else str(folder.absolute())
     model = load_model(name, device="cpu", dtype=config.compute_dtype)
     videos = archive.videos()
     _check_fit(videos, model.identity.fingerprint, config)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,28 @@ def test_json_lines_hold_what_json_has_no_type_for(tmp_path: Path) -> None:
     assert [(row["day"], row["raw"]) for row in rows] == [("2026-05-01", "00ff")] * 2 + [(None, None)]
     assert "Äh" in lines[0]
     assert rows[0]["spans"] == [SPAN]
+
+
+def test_numbers_that_json_does_not_have_are_null(tmp_path: Path) -> None:
+    odd = pa.table({"score": [math.nan, math.inf, 0.5], "list": [[math.nan], None, [1.0]]})
+    Output(str(tmp_path / "a.jsonl")).write(odd, "job")
+    assert (tmp_path / "a.jsonl").read_text().splitlines() == [
+        '{"score": null, "list": [null]}',
+        '{"score": null, "list": null}',
+        '{"score": 0.5, "list": [1.0]}',
+    ]
+
+
+def test_csv_holds_what_it_has_no_type_for(tmp_path: Path) -> None:
+    """All answers are there by then: a column that the questions have brought along must not be what loses them."""
+    number = uuid.UUID(int=7)
+    columns = {
+        "id": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([number.bytes], pa.binary(16))),
+        "text": pa.array(["ä"], pa.string_view()),
+        "raw": pa.array([b"\x00\xff"], pa.binary_view()),
+    }
+    Output(str(tmp_path / "a.csv")).write(pa.table(columns), "job")
+    assert read_table(str(tmp_path / "a.csv")).to_pylist() == [{"id": str(number), "text": "ä", "raw": "00ff"}]
 
 
 def test_what_else_is_there_is_not_taken_for_an_output(tmp_path: Path) -> None:

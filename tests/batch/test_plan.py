@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.batch import BatchSettings, Plan
 from pipelines.batch.plan import Ask, Unit, digest, make_plan
-from tests.batch.catalogs import HIGH_BYTES, LOW_BYTES, OTHER, OURS, video
+from tests.batch.catalogs import CHUNKS, HIGH_BYTES, LOW_BYTES, OTHER, OURS, video
 from videox2l import GenerationConfig, SelectionConfig
 from videox2l.errors import ConfigError
 from videox2l.store.lookup import VideoEntry
@@ -191,6 +191,16 @@ def test_bytes_are_estimated_once_a_video_and_by_what_can_be_chosen() -> None:
     assert own.estimated_bytes(settings) == {"high": 2 * HIGH_BYTES, "low": 3 * each}
     many = plan_of(*({"video": "cam-1.mp4", "question": str(n)} for n in range(99)))
     assert many.estimated_bytes(settings) == {"high": HIGH_BYTES, "low": LOW_BYTES}  # no more than there is
+
+
+@pytest.mark.parametrize(
+    ("select", "chunks"), [("all", 10), ("none", 0), ("0-4,7", 6), ("uniform", 3), ("attention", 3), ("bogus", 0)]
+)
+@pytest.mark.parametrize("said_by", ["row", "settings"])
+def test_estimated_are_the_chunks_that_the_selection_can_have(said_by: str, select: str, chunks: int) -> None:
+    row: dict[str, Any] = {"video": "cam-1.mp4", "question": "a"} | ({"select": select} if said_by == "row" else {})
+    settings = BatchSettings(selection=SelectionConfig(select if said_by == "settings" else "random", top_k=3))
+    assert plan_of(row).estimated_bytes(settings)["low"] == chunks * LOW_BYTES // CHUNKS
 
 
 def test_the_index_of_this_model_counts() -> None:

@@ -52,6 +52,21 @@ def test_columns_of_csv_are_texts(tmp_path: Path) -> None:
     ]
 
 
+def test_json_lines_stay_what_they_are(tmp_path: Path) -> None:
+    """Times with the offset from UTC that is written in them, or a question by the clock is about another hour."""
+    lines = [
+        '{"question": "a", "video": "2026-11-21", "from": "2026-11-21T08:00:00+01:00", "to": 90, '
+        '"hash": 18446744073709551615, "note": "a\u2028b"}',
+        '{"question": "b", "video": "2026-11-22", "from": null, "shift": {"days": ["2026-11-21T06:00:00Z"]}}',
+    ]
+    (tmp_path / "q.jsonl").write_text("\n\n".join(lines).replace("\n", "\r\n"))
+    first, second = read_table(str(tmp_path / "q.jsonl")).to_pylist()
+    assert (first["hash"], second["hash"]) == (2**64 - 1, None)
+    assert (first["video"], first["from"], first["to"]) == ("2026-11-21", "2026-11-21T08:00:00+01:00", 90)
+    assert first["note"] == "a\u2028b"
+    assert (second["from"], second["shift"]) == (None, {"days": ["2026-11-21T06:00:00Z"]})
+
+
 BAD = {
     "no file": ("none.csv", None, "there is no table of questions"),
     "another kind": ("q.xlsx", b"", "must end in .parquet, .csv, .jsonl"),
@@ -59,6 +74,17 @@ BAD = {
     "no json": ("q.jsonl", b"question\n", "cannot read the questions"),
     "ragged": ("q.csv", b"a,b\n1,2\n3\n", "cannot read the questions"),
     "not UTF-8": ("q.csv", "question\nété\n".encode("latin-1"), "cannot read the questions"),
+    "not UTF-8 in JSON": ("q.jsonl", '{"question": "été"}'.encode("latin-1"), "cannot read the questions"),
+    "half a character": ("q.jsonl", b'{"question": "\\ud800"}', "cannot read the questions"),
+    "a number without end": ("q.jsonl", b'{"question": "a", "id": 1%s}' % (b"0" * 30), "'id' has a number that"),
+    "a name twice": (
+        "q.jsonl",
+        b'{"question": "a"}\n{"video": "a", "video": "b"}',
+        "line 2: .*'video' stands there twice",
+    ),
+    "an array": ("q.jsonl", b'[{"question": "a"}]', "line 1 is no JSON object"),
+    "texts and numbers": ("q.jsonl", b'{"from": "a"}\n{"from": 1}', "column 'from'"),
+    "no JSON lines": ("q.jsonl", b"\n", "has no questions"),
     "nothing": ("q.csv", b"", "cannot read the questions"),
     "no rows": ("q.csv", b"video,question\n", "has no questions"),
     "one column twice": ("q.csv", b"question,video,question\na,b,c\n", "two columns 'question'"),

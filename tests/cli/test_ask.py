@@ -155,6 +155,11 @@ BAD = {
     "archive of another format version": ("lecture.mp4", "Why?", ["--archive", "{future}"], "version"),
     "archive made with another model": ("lecture.mp4", "Why?", ["--model", "{other}"], "model"),
     "video not in the archive": ("lectur.mp4", "Why?", [], "lecture.mp4"),
+    "question in place of the video": ("What happens? " * 30, "Why?", [], "no video 'What happens?"),
+    "video below the home of nobody": ("~nobody.here/a.mp4", "Why?", [], "no video '~nobody.here/a.mp4'"),
+    "model below the home of nobody": ("lecture.mp4", "Why?", ["--model", "~nobody.here/a"], "no model"),
+    "absurd model": ("lecture.mp4", "Why?", ["--model", "x" * 300], "no model"),
+    "seed that no generator takes": ("lecture.mp4", "Why?", ["--seed", "9" * 30], "seed"),
     "empty question": ("lecture.mp4", "  ", [], "empty"),
     "question longer than the context": ("lecture.mp4", "x" * 5000, [], "shorten"),
     "negative sampling": ("lecture.mp4", "Why?", ["--fps", "-1"], "fps"),
@@ -221,6 +226,21 @@ def test_questions_from_a_pipe(
     assert "shorten" in second["error"]
     alone = json.loads(run(capsys, "ask", "lecture.mp4", "Who is it?", *options, "--json")[1])
     assert third["text"] == alone["text"]
+
+
+def test_a_line_that_is_not_utf_8_does_not_keep_the_others_from_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, archive: Path, random_checkpoint: Path
+) -> None:
+    lines = io.BytesIO("What is it?\nété?\n".encode("latin-1") + "Où?\n".encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(lines, encoding="utf-8"))
+    options = ["--archive", str(archive), "--model", str(random_checkpoint), "--max-new-tokens", "5", "--json"]
+    code, out, err = run(capsys, "ask", "lecture.mp4", *options)
+    assert code == 1
+    assert "is no character" in err
+    first, second, third = map(json.loads, out.splitlines())
+    assert (first["question"], third["question"]) == ("What is it?", "Où?")
+    assert second["question"] == "\\udce9t\\udce9?"
+    assert "is no character" in second["error"]
 
 
 def test_without_a_name_the_only_video_is_meant(

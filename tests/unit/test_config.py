@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 
-from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig, to_dict
+from videox2l.config import Budget, CompressionConfig, GenerationConfig, SamplingConfig, SelectionConfig, to_dict
 from videox2l.errors import ConfigError
 
 NAN = float("nan")
@@ -30,6 +31,7 @@ BAD: dict[str, Callable[[], object]] = {
     "temperature not a number": lambda: GenerationConfig(temperature=NAN),
     "top-p 0": lambda: GenerationConfig(top_p=0),
     "top-p above 1": lambda: GenerationConfig(top_p=1.1),
+    "seed that no generator takes": lambda: GenerationConfig(seed=2**64),
 }
 
 
@@ -37,6 +39,14 @@ BAD: dict[str, Callable[[], object]] = {
 def test_impossible_settings_are_refused_when_made(case: str) -> None:
     with pytest.raises(ConfigError):
         BAD[case]()
+
+
+@pytest.mark.parametrize("limit", [-1, NAN, math.inf])
+def test_a_budget_is_any_finite_number(limit: float) -> None:
+    for name in ("max_low_chunks", "max_bytes", "max_first_token_ms"):
+        Budget(**{name: 10**400})  # though no float is as large
+        with pytest.raises(ConfigError, match=name):
+            Budget(**{name: limit})
 
 
 def test_an_exact_prefill_goes_without_saying() -> None:

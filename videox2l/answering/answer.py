@@ -161,12 +161,13 @@ class Answer:
 
 def to_json(document: dict[str, Any], indent: int | None = 1) -> str:
     """One JSON document; infinities, which JSON does not have, become null."""
-    return json.dumps(_finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(finite(document), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """``value`` with ``None`` in place of all numbers in it that JSON does not have."""
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: finite(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -27,9 +27,15 @@ class Dialogue:
 
 
 def tokenize(model: KVCompressibleModel, question: str, history: Sequence[Turn] = ()) -> Dialogue:
-    """Raises :class:`QuestionError` for an empty question, :class:`QuestionTooLongError` where the context is full."""
+    """Token ids of ``question`` behind ``history``.
+
+    :raises QuestionError: it is empty, or one of the texts has what is no character.
+    :raises QuestionTooLongError: the context is full.
+    """
     if not question.strip():
         raise QuestionError("the question is empty: ask something about the video")
+    for text in (question, *(text for turn in history for text in (turn.question, turn.answer))):
+        check_text(text)
     ids: list[int] = []
     for number, turn in enumerate(history):
         ids += model.question_ids(turn.question, follow_up=number > 0)
@@ -45,15 +51,36 @@ def tokenize(model: KVCompressibleModel, question: str, history: Sequence[Turn] 
     return dialogue
 
 
+def check_text(text: str) -> None:
+    """:raises QuestionError: it has what is no character, such as a byte that was not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QuestionError(
+            f"{text[error.start]!a} in {text[:80]!r} is no character: write the question in UTF-8"
+        ) from None
+
+
 def fit_context(
     model: KVCompressibleModel, memory_tokens: int, dialogue: Dialogue, generation: GenerationConfig
 ) -> GenerationConfig:
-    """Shorten the answer's limit to what the context leaves; raises :class:`QuestionTooLongError` where that is 0."""
-    room = model.context_length - memory_tokens - len(dialogue.ids)
-    if room < 1:
-        raise QuestionTooLongError(
-            f"question ({len(dialogue.ids)} tokens) and re-loaded KVs ({memory_tokens}) exceed the model's context of "
-            f"{model.context_length}: shorten the question, re-load fewer chunks (--top-k, --select) or ask about a "
-            "shorter part of the video (--from, --to)"
-        )
-    return dataclasses.replace(generation, max_new_tokens=min(generation.max_new_tokens, room))
+    """Shorten the answer's limit to what :func:`room` there is, or raise as it does."""
+    left = room(model, memory_tokens, dialogue)
+    return dataclasses.replace(generation, max_new_tokens=min(generation.max_new_tokens, left))
+
+
+def room(model: KVCompressibleModel, memory_tokens: int, dialogue: Dialogue, *, gist: bool = False) -> int:
+    """How many tokens the context leaves for an answer behind a memory and ``dialogue``; at least 1.
+
+    ``gist``: no memory of these chunks could be smaller.
+
+    :raises QuestionTooLongError: it leaves none.
+    """
+    left = model.context_length - memory_tokens - len(dialogue.ids)
+    if left >= 1:
+        return left
+    kvs, fewer = ("re-loaded KVs", ", re-load fewer chunks (--top-k, --select)") if not gist else ("the gist", "")
+    raise QuestionTooLongError(
+        f"question ({len(dialogue.ids)} tokens) and {kvs} ({memory_tokens}) exceed the model's context of "
+        f"{model.context_length}: shorten the question{fewer} or ask about a shorter part of the video (--from, --to)"
+    )

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 import torch
 
-from videox2l.answering.dialogue import Dialogue
+from videox2l.answering.dialogue import Dialogue, check_text
 from videox2l.kv import MixedKV
 from videox2l.models import KVCompressibleModel
 from videox2l.models.cache import to_cache
 
 
 def text_ids(model: KVCompressibleModel, answer: str) -> list[int]:
-    """Token ids of an answer's text, without the end of its turn."""
+    """Token ids of an answer's text, without the end of its turn.
+
+    :raises QuestionError: it has what is no character.
+    """
+    check_text(answer)
     ids = model.answer_ids(answer)
     # Control tokens written in a text are plain text, so the first that stops is the end.
     end = next((place for place, token in enumerate(ids) if token in model.stop_ids), len(ids))

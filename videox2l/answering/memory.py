@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 from videox2l.answering.costs import Costs
-from videox2l.answering.dialogue import Dialogue
+from videox2l.answering.dialogue import Dialogue, room
 from videox2l.answering.resident import ResidentVideo
 from videox2l.config import SelectionConfig
 from videox2l.kv import KV, MixedKV, Mixer, mix
@@ -83,13 +83,17 @@ def build_memory(
     """Select among ``chunks`` for the question of ``dialogue`` and mix the memory of them.
 
     High KVs that neither a scorer nor the memory needs are not fetched. Raises
-    :class:`~videox2l.errors.ConfigError` for a selection that ``chunks`` do not hold, and the archive's errors.
+    :class:`~videox2l.errors.ConfigError` for a selection that ``chunks`` do not hold,
+    :class:`~videox2l.errors.QuestionTooLongError` before anything is fetched that the model's context cannot hold, and
+    the archive's errors.
     """
     making = _Making(model, video, tuple(chunks), costs, means or Means())
+    room(model, making.tokens(()), dialogue, gist=True)
     prompt = video.prompt(costs)
     costs.watch.lap("load")
     chosen = making.choose(prompt, dialogue, selection)
     costs.watch.lap("select")
+    room(model, making.tokens(chosen.chunks), dialogue)
     mixed, missing = making.mixed(prompt, chosen.chunks, selection)
     detailed = [chunk for chunk in chosen.chunks if chunk not in missing]
     missing = {**chosen.beyond_budget, **missing}
@@ -109,6 +113,12 @@ class _Making:
 
     def key(self, detailed: Sequence[int]) -> Hashable:
         return self._video.key, self._chunks, tuple(detailed)
+
+    def tokens(self, chosen: Sequence[int]) -> int:
+        """How many a memory with ``chosen`` in detail has, as far as they can be had so."""
+        entries = self._video.manifest.chunks
+        here = [chunk for chunk in chosen if "low" in entries[chunk].levels]
+        return self._video.manifest.prompt.tokens + sum(self._expected(here))
 
     def choose(self, prompt: KV, dialogue: Dialogue, selection: SelectionConfig) -> Selection:
         context = None
@@ -158,7 +168,8 @@ class _Making:
         )
         found: dict[int, KV] = {}
         missing: dict[int, str] = {}
-        rest = [chunk for chunk in self._chunks if chunk not in kept.union(chosen)]
+        elsewhere = kept.union(chosen)
+        rest = [chunk for chunk in self._chunks if chunk not in elsewhere]
         high = dict(zip(rest, self._video.high(rest, self._costs), strict=True))
         self._costs.watch.lap("load")
         places = {chunk: place for place, chunk in enumerate(self._chunks)}

@@ -20,6 +20,10 @@ class Pick:
     top: tuple[tuple[int, float], ...] = ()
 
 
+# Logits divided by less than this may leave float32; far above it nothing but the likeliest token is left.
+_COLDEST = 1e-6
+
+
 class Sampler:
     """Picks the tokens of one answer. Holds its random numbers, so a seed gives the same answer in any company."""
 
@@ -28,7 +32,7 @@ class Sampler:
         self._random: torch.Generator | None = None
         if generation.temperature == 0:
             return
-        self._warpers = LogitsProcessorList([TemperatureLogitsWarper(generation.temperature)])
+        self._warpers = LogitsProcessorList([TemperatureLogitsWarper(float(max(generation.temperature, _COLDEST)))])
         if generation.top_p < 1:
             self._warpers.append(TopPLogitsWarper(generation.top_p))
         self._random = torch.Generator(device)

@@ -193,7 +193,7 @@ def check_model_name(name: str) -> None:
     :raises UnknownModelError: it is neither bundled, a folder here, a path, nor a hub id.
     """
     bare = name.partition("?")[0]
-    if "/" not in bare and bare not in _BUNDLED and not Path(bare).expanduser().is_dir():
+    if "/" not in bare and bare not in _BUNDLED and local_folder(bare) is None:
         raise _unknown(name)
 
 
@@ -212,8 +212,7 @@ def find_checkpoint(name: str, *, download: bool = True) -> Path:
     name = name.partition("?")[0]  # settings of the plain backend
     if name in _BUNDLED:
         return _BUNDLED[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    if (folder := local_folder(name)) is not None:
         return folder
     owner, _, rest = name.partition("/")
     repository, _, subfolder = rest.partition("/")
@@ -230,6 +229,15 @@ def find_checkpoint(name: str, *, download: bool = True) -> Path:
         where = "the hub does not give it" if download else f"it was not downloaded before (`hf download {name}`)"
         raise UnknownModelError(f"no local folder {name!r}, and {where}: {error}") from error
     return Path(root) / subfolder
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder of this machine that is called so, if there is one."""
+    try:
+        folder = Path(name).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, RuntimeError):  # too long for a path, or below the home of nobody
+        return None
 
 
 def _dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:

@@ -24,6 +24,13 @@ for _name, _entry in REGISTERED.items():
     SCORERS[_name] = getattr(import_module(f"videox2l.selection.{_module}"), _function)
 
 
+# Months of video; more would be a slip of the keyboard, or meant to keep everybody waiting.
+_MOST_NAMED = 1_000_000
+
+# Of chunks in an error message.
+_SHOWN = 10
+
+
 @dataclass(frozen=True)
 class Selection:
     """Chunk indices to re-load, in time order, and every chunk's score where a scorer was asked.
@@ -122,30 +129,39 @@ def _named(text: str, chunks: int, candidates: Sequence[int]) -> tuple[int, ...]
     chosen = parse_chunks(text)
     absent = [index for index in chosen if index >= chunks]
     if absent:
-        raise ConfigError(f"chunks {absent} do not exist: the video has {chunks}, numbered from 0")
+        raise ConfigError(f"{_named_in_words(absent)} do not exist: the video has {chunks}, numbered from 0")
     allowed = frozenset(candidates)
     outside = [index for index in chosen if index not in allowed]
     if outside:
         raise ConfigError(
-            f"chunks {outside} lie outside the time range, which takes in chunks {candidates[0]} to {candidates[-1]}: "
-            "widen the range or leave them out"
+            f"{_named_in_words(outside)} lie outside the time range, which takes in chunks {candidates[0]} to "
+            f"{candidates[-1]}: widen the range or leave them out"
         )
     return chosen
+
+
+def _named_in_words(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"chunks {list(numbers[:_SHOWN])}{more}"
 
 
 def parse_chunks(text: str) -> tuple[int, ...]:
     """``"3"``, ``"0,4-6"`` → sorted chunk indices. Raises :class:`ConfigError` for anything else."""
     chosen: set[int] = set()
+    named = 0
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
         if match is None:
             known = ", ".join([*REGISTERED, *CONTROLS])
             raise ConfigError(
-                f"select {text!r} is neither {known}, nor scorers joined as in {JOINED}, nor chunk numbers such as "
-                "0,4-6"
+                f"select {text[:80]!r} is neither {known}, nor scorers joined as in {JOINED}, nor chunk numbers such "
+                "as 0,4-6"
             )
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last - first > 1_000_000:
-            raise ConfigError(f"select {text!r}: the range {part.strip()} is empty or absurdly long")
+        named += last - first + 1
+        if last < first or named > _MOST_NAMED:
+            raise ConfigError(
+                f"select {text[:80]!r}: the range {part.strip()} is empty, or these are more than {_MOST_NAMED} chunks"
+            )
         chosen.update(range(first, last + 1))
     return tuple(sorted(chosen))

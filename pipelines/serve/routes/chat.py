@@ -42,7 +42,7 @@ async def chat_completions(request: ChatCompletionRequest, backend: Service, acc
     asked = read_question(request)
     video = await backend.catalog.find(asked.video, access)
     questions = choices_of(replace(asked, video=video.video_id, asker=access.name), request.n or 1)
-    asking = _Asking(backend, access, questions)
+    asking = _Asking(backend, access, questions, await _longest_answer(backend, access, asked))
     if not request.stream:
         return JSONResponse((await asking.whole()).model_dump())
     include_usage = request.stream_options is not None and request.stream_options.include_usage
@@ -50,10 +50,21 @@ async def chat_completions(request: ChatCompletionRequest, backend: Service, acc
     return StreamingResponse(stream, media_type="text/event-stream", headers=_STREAM_HEADERS)
 
 
-class _Asking:
-    """One request on its way to the engines and back, and what is counted of it."""
+async def _longest_answer(backend: Backend, access: Access, question: Question) -> int:
+    """Tokens that an answer may take of what the key has left; nobody needs to know without such a limit."""
+    if access.key is None or access.key.tokens_per_minute is None:
+        return 0
+    # No answer outgrows the model's context, whatever is asked for.
+    return min(question.generation.max_new_tokens, (await backend.engines.info()).context_length)
 
-    def __init__(self, backend: Backend, access: Access, questions: Sequence[Question]) -> None:
+
+class _Asking:
+    """One request on its way to the engines and back, and what is counted of it.
+
+    ``longest``: tokens of an answer at most.
+    """
+
+    def __init__(self, backend: Backend, access: Access, questions: Sequence[Question], longest: int) -> None:
         self._backend = backend
         self._questions = questions
         self._key = access.key
@@ -63,13 +74,17 @@ class _Asking:
         budget = questions[0].selection.budget
         self._budgeted = budget.max_low_chunks is not None or budget.max_bytes is not None
         # Taken now and settled at the end: who leaves before it has used them, for all that is known.
-        self._reserved = sum(question.generation.max_new_tokens for question in questions)
+        self._reserved = longest * len(questions)
         self._charge(self._reserved)
 
     async def whole(self) -> ChatCompletion:
         """All choices as one document."""
         engines = self._backend.engines
-        answers = await all_of([engines.whole(question, self._begin) for question in self._questions])
+        try:
+            answers = await all_of([engines.whole(question, self._begin) for question in self._questions])
+        except Exception:
+            self._settle(0)
+            raise
         self._end(answers)
         return self._completion.whole(answers)
 
@@ -81,8 +96,10 @@ class _Asking:
             while len({number for number, _ in first}) < len(self._questions):
                 first.append(await anext(events))
                 self._begin()
-        except BaseException:
+        except BaseException as error:
             await events.aclose()
+            if isinstance(error, Exception):  # and not a client that leaves
+                self._settle(0)
             raise
         return self._server_sent_events(first, events, include_usage=include_usage)
 
@@ -102,6 +119,7 @@ class _Asking:
                     yield f"data: {chunk.model_dump_json()}\n\n"
                 yield "data: [DONE]\n\n"
             except Exception as error:  # the status is sent; clients know an event with `error` and raise it
+                self._settle(0)
                 self._backend.metrics.count("broken_streams_total")
                 yield f"data: {ErrorResponse(error=describe(error)[1]).model_dump_json()}\n\n"
 
@@ -125,7 +143,11 @@ class _Asking:
     def _end(self, answers: Sequence[Answer]) -> None:
         used = usage(answers)
         self._backend.metrics.answered(used, answers, budgeted=self._budgeted)
-        self._charge(used.total_tokens - self._reserved)
+        self._settle(used.total_tokens)
+
+    def _settle(self, used: int) -> None:
+        self._charge(used - self._reserved)
+        self._reserved = 0
 
     def _charge(self, tokens: int) -> None:
         if self._key is not None:

@@ -9,7 +9,7 @@ import torch
 from tests.archives import COMPRESSION, random_chunks, random_index
 from tests.checkpoints import write_random_checkpoint
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, ask, load_model, stream_answer
-from videox2l.answering import Answer, TextDelta
+from videox2l.answering import Answer, TextDelta, TimeRange
 from videox2l.errors import ConfigError, FingerprintMismatchError, QuestionError, QuestionTooLongError
 from videox2l.models.video_xl.model import VideoXL
 
@@ -144,6 +144,20 @@ def test_memory_and_question_beyond_the_context(archive: Archive, tmp_path: Path
     assert ask(model, video, "Why?", SelectionConfig("none"), SHORT).text is not None
     with pytest.raises(QuestionTooLongError, match="fewer chunks"):
         ask(model, video, "Why?", SelectionConfig("all"), SHORT)
+
+
+@pytest.mark.parametrize(("context", "select", "message"), [(300, "all", "fewer chunks"), (150, "0", "the gist")])
+def test_what_the_context_cannot_hold_is_not_fetched(
+    archive: Archive, tmp_path: Path, context: int, select: str, message: str
+) -> None:
+    """Of an hour at low compression these are gigabytes."""
+    model = load_model(str(write_random_checkpoint(tmp_path / "short", context=context)))
+    reader = random_index(archive, model, chunks=12)
+    with pytest.raises(QuestionTooLongError, match=message):
+        ask(model, ResidentVideo(model, reader), "Why?", SelectionConfig(select), SHORT)
+    assert (reader.bytes_read["low"], reader.bytes_read["high"]) == (0, 0)
+    part = TimeRange(0, 20)
+    assert ask(model, ResidentVideo(model, reader), "Why?", SelectionConfig(select), SHORT, part).text is not None
 
 
 def test_the_answer_is_shortened_to_the_context(archive: Archive, tmp_path: Path) -> None:

@@ -33,6 +33,21 @@ def test_log_probabilities_are_of_the_raw_logits(kind: GenerationConfig) -> None
     assert [token for token, _ in pick.top] == best
 
 
+@pytest.mark.parametrize("temperature", [5e-324, 1e-40, 1e-30])
+def test_next_to_no_temperature_leaves_the_likeliest(temperature: float) -> None:
+    """An error here would end all answers that are decoded together."""
+    logits_V = logits()[0] * 100
+    for top_p in (1.0, 0.5):
+        pick = Sampler(GenerationConfig(temperature=temperature, top_p=top_p, seed=1), CPU).pick(logits_V)
+        assert pick.token == int(logits_V.argmax())
+
+
+@pytest.mark.parametrize("seed", [-(2**63), 2**64 - 1])
+def test_numbers_that_are_whole_and_seeds_at_the_ends_are_taken(seed: int) -> None:
+    drawn = [Sampler(GenerationConfig(temperature=t, top_p=1, seed=seed), CPU).pick(logits()[0]) for t in (2, 2.0)]
+    assert drawn[0] == drawn[1]
+
+
 def test_picks_together_equal_picks_alone() -> None:
     rows = logits()
     together, alone = ([Sampler(kind, CPU) for kind in KINDS] for _ in range(2))

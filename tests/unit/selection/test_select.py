@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -116,7 +117,8 @@ def test_a_budget_keeps_the_best_scores(context: QuestionContext) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["best", "", "attention+", "attention+all", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5"]
+    "text",
+    ["best", "", "attention+", "attention+all", "-1", "1-", "3-1", "1,,2", "0-99999999", "1.5", "0-999999," * 9 + "0"],
 )
 def test_what_is_no_selection(text: str) -> None:
     with pytest.raises(ConfigError, match="select"):
@@ -139,6 +141,12 @@ def test_what_is_one_without_a_video(text: str) -> None:
 def test_a_chunk_the_video_does_not_have() -> None:
     with pytest.raises(ConfigError, match="do not exist"):
         select(SelectionConfig("5"), len(TOKENS), None)
+
+
+def test_of_many_chunks_some_are_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        select(SelectionConfig("0-999999"), len(TOKENS), None)
+    assert re.search(r"chunks \[[\d, ]+\] and 9999\d\d more do not exist", str(error.value))
 
 
 def test_scorers_are_joined_by_their_ranks(context: QuestionContext) -> None:

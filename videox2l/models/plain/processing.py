@@ -55,12 +55,13 @@ def load_processing(folder: Path, size: str = "") -> FrameProcessing:
     :raises ConfigError: it does not take frames of that size.
     """
     raw = _settings(folder)
+    rescaled, normalised = (raw.get(name) is not False for name in ("do_rescale", "do_normalize"))
     try:
         return FrameProcessing(
             _frame_format(raw, size),
-            float(raw.get("rescale_factor", 1 / 255)),
-            tuple(map(float, raw["image_mean"])),
-            tuple(map(float, raw["image_std"])),
+            float(raw.get("rescale_factor", 1 / 255)) if rescaled else 1.0,
+            tuple(map(float, raw["image_mean"])) if normalised else (0.0,) * 3,
+            tuple(map(float, raw["image_std"])) if normalised else (1.0,) * 3,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the video processor's settings in {folder} cannot be used: {error!r}") from error
