@@ -7,7 +7,6 @@ from another video's KVs without anyone noticing.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -23,6 +22,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from videox2l.errors import UnreadableVideoError
+from videox2l.paths import expanded
 
 ID_LENGTH = 32
 """Hexadecimal digits of an id: 128 bits."""
@@ -191,10 +191,7 @@ def source_url(source: str | Path) -> str:
     """
     text = str(source).removeprefix("file://")
     if "://" not in text:
-        path = Path(text)
-        with contextlib.suppress(RuntimeError):  # ~somebody whom the machine does not know: a name like any other
-            path = path.expanduser()
-        return str(path.absolute())
+        return str(expanded(text).absolute())
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https", "ftp", "sftp", "webdav", "webdavs"):
         return text

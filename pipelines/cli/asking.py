@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -24,6 +23,7 @@ from videox2l.config import CompressionConfig, GenerationConfig, SamplingConfig,
 from videox2l.errors import QuestionError, VideoNotFoundError
 from videox2l.library import Library, Video
 from videox2l.models import KVCompressibleModel, load_model
+from videox2l.paths import expanded
 
 # Names shown where a video has to be chosen.
 _NAMED = 10
@@ -81,7 +81,7 @@ class Asking:
             return library.video(manifest.video.video_id, index=manifest.index_fp)
         if not is_file(video):
             return library.video(video)
-        file = Path(video).expanduser()
+        file = expanded(video)
         with Progress(console=self.notes, transient=True, disable=not self.notes.is_terminal) as bar:
             task = bar.add_task(f"prefilling {file.name}", total=None)
             return library.ingest(
@@ -110,8 +110,8 @@ class Asking:
 def is_file(video: str) -> bool:
     """Whether it names a file of this machine."""
     try:
-        return bool(video) and Path(video).expanduser().is_file()
-    except (OSError, RuntimeError):  # too long for a path, as a question is, or below the home of nobody
+        return bool(video) and expanded(video).is_file()
+    except OSError:  # too long for a path, as a question is
         return False
 
 

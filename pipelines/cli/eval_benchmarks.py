@@ -15,6 +15,7 @@ from pipelines.cli import options, output, status
 from pipelines.cli.option_groups import grouped
 from pipelines.cli.prefill_options import Compression, Sampling
 from pipelines.cli.question_options import Choice
+from videox2l.paths import expanded
 
 if TYPE_CHECKING:
     from pipelines.evaluate.job import Plan
@@ -73,7 +74,7 @@ def _benchmark_command(name: str, help_: str, example: str) -> Callable[..., Non
                 raise ConfigError(f"no control {unknown[0]!r} to leave out: there are {', '.join(CONTROLS)}")
             settings = BenchmarkSettings(
                 name,
-                data.expanduser().absolute(),
+                expanded(data).absolute(),
                 IngestSettings(
                     model=model,
                     device=device,

@@ -7,13 +7,13 @@ import json
 import os
 import re
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from videox2l.config import Budget, CompressionConfig, EdgeRatio
 from videox2l.errors import ConfigError
+from videox2l.paths import expanded
 
 DEFAULT_ARCHIVE = "archive"
 
@@ -99,7 +99,7 @@ def video_names(context: typer.Context, incomplete: str) -> list[str]:
     if "://" in url:  # a key press should not wait for a network
         return []
     try:  # the catalog by itself, since what opens an archive takes a second to import
-        rows = pq.read_table(str(Path(url).expanduser() / "catalog"), columns=["name", "video_id"]).to_pylist()
+        rows = pq.read_table(str(expanded(url) / "catalog"), columns=["name", "video_id"]).to_pylist()
     except (OSError, pa.ArrowException):
         return []
     names = sorted({row["name"] for row in rows if row["name"].startswith(incomplete)})
@@ -184,7 +184,7 @@ def compression(model: str, **given: int | str | None) -> CompressionConfig | No
 
 def absolute(path: str) -> str:
     """For processes that have other working directories; URLs as they are."""
-    return path if "://" in path else str(Path(path).expanduser().absolute())
+    return path if "://" in path else str(expanded(path).absolute())
 
 
 def edge_ratio(text: str) -> EdgeRatio:

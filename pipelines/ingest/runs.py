@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.ingest.rows import IngestRow
 from videox2l.errors import ArchiveNotFoundError, ConfigError
+from videox2l.paths import expanded
 from videox2l.store.documents import unseal_line
 from videox2l.store.layout import RUNS
 from videox2l.store.storage import Storage
@@ -73,7 +73,7 @@ def read_run(storage: Storage, name: str = "") -> Run:
     :raises ConfigError: several runs begin like this, or the file is no ledger.
     :raises CorruptDataError: the ledger is damaged.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if name.endswith(SUFFIX) and path.is_file():
         return parse_ledger(path.read_bytes(), str(path))
     runs = sorted(file.removesuffix(SUFFIX) for file in storage.names(RUNS) if file.endswith(SUFFIX))

@@ -13,6 +13,7 @@ from pipelines.ingest.settings import IngestSettings
 from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError
 from videox2l.identity import VideoIdentity, file_system, is_unicode
+from videox2l.paths import expanded
 from videox2l.prefill.ingest import wall_clock
 from videox2l.store.metadata import MetadataValue
 
@@ -102,7 +103,7 @@ def check_some_exist(sources: Iterable[str]) -> None:
     :raises ConfigError: all ``sources`` are paths, and none of them exists.
     """
     paths = list(sources)
-    if any("://" in path or Path(path).expanduser().exists() for path in paths):
+    if any("://" in path or expanded(path).exists() for path in paths):
         return
     more = f", nor any of the {len(paths) - 1} named with it" if len(paths) > 1 else ""
     raise ConfigError(f"there is no file {paths[0]}{more}: check the path")
@@ -128,7 +129,7 @@ def _expand(given: str | Path | VideoRequest) -> Iterator[tuple[VideoRequest, st
     if not is_list(source) or _is_local_folder(source):
         yield from ((VideoRequest(video), "") for video in _videos(source))
         return
-    for entry in read_list(source if "://" in source else str(Path(source).expanduser())):
+    for entry in read_list(source if "://" in source else str(expanded(source))):
         yield from ((request, entry.where) for request in _listed(entry, source))
 
 
@@ -154,17 +155,17 @@ def _resolve(entry: str, list_source: str) -> str:
     if "://" in list_source:
         return f"{list_source.split('?')[0].rpartition('/')[0]}/{entry}"
     # Path joining leaves absolute entries as they are.
-    return str(Path(list_source).expanduser().parent / Path(entry).expanduser())
+    return str(expanded(list_source).parent / expanded(entry))
 
 
 def _is_local_folder(source: str) -> bool:
-    return "://" not in source and Path(source).expanduser().is_dir()
+    return "://" not in source and expanded(source).is_dir()
 
 
 def _videos(source: str) -> Sequence[str]:
     """The videos that a file, URL, folder or glob stands for."""
-    if "://" not in source and Path(source).expanduser().exists():
-        path = Path(source).expanduser()
+    if "://" not in source and expanded(source).exists():
+        path = expanded(source)
         if not path.is_dir():
             return [str(path)]
         return _found(sorted(str(file) for file in path.rglob("*") if _is_video(file)), f"no videos in {path}")

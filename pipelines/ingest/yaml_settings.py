@@ -21,6 +21,7 @@ from pydantic_core import ErrorDetails
 
 from pipelines.ingest.settings import IngestSettings
 from videox2l.errors import ConfigError
+from videox2l.paths import expanded
 
 ARCHIVE = "archive"
 SOURCES = "sources"
@@ -32,7 +33,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     :raises ConfigError: no such file, not YAML, an unknown name, or a value of the wrong type.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig")
+        text = expanded(path).read_text(encoding="utf-8-sig")
         found = yaml.load(text, _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the settings {path} cannot be read: {error}") from error

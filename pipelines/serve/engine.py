@@ -21,6 +21,7 @@ from videox2l.answering.stopwatch import Stopwatch
 from videox2l.config import SelectionConfig
 from videox2l.errors import VideoX2LError
 from videox2l.models import load_model
+from videox2l.paths import expanded
 from videox2l.store import Archive
 from videox2l.store.byte_cache import CacheStats
 from videox2l.store.calibration import CalibrationWatch
@@ -171,4 +172,4 @@ def disk_cache(archive: Archive, config: ServiceConfig) -> DiskCache | None:
     if not config.low_disk_bytes or (folder is None and archive.storage.is_local):
         return None
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return DiskCache(Path(folder).expanduser() if folder else home / "videox2l" / "low", config.low_disk_bytes)
+    return DiskCache(expanded(folder) if folder else home / "videox2l" / "low", config.low_disk_bytes)

@@ -28,6 +28,7 @@ from videox2l.config import SelectionConfig
 from videox2l.errors import ConfigError, FingerprintMismatchError
 from videox2l.models import load_model
 from videox2l.models.registry import local_folder
+from videox2l.paths import expanded
 from videox2l.store import Archive, VideoEntry
 
 # Ray's own store carries only questions and pieces of text; its default takes 30 % of the memory.
@@ -160,7 +161,7 @@ def _place(text: str) -> str:
     """A URL prefix as it is, a folder's absolute path."""
     if "://" in text:
         return text
-    folder = Path(text).expanduser()
+    folder = expanded(text)
     if not folder.is_dir():
         raise ConfigError(f"{text} is no folder on this machine, nor a URL")
     return str(folder.absolute())

@@ -17,6 +17,7 @@ from videox2l.config import CompressionConfig
 from videox2l.errors import CheckpointError, ConfigError, UnknownModelError
 from videox2l.models.memory import Workload
 from videox2l.models.protocol import KVCompressibleModel
+from videox2l.paths import expanded
 
 TINY = "tiny"
 """The bundled checkpoint: toy size, trained on synthetic clips, needs no download."""
@@ -234,9 +235,9 @@ def find_checkpoint(name: str, *, download: bool = True) -> Path:
 def local_folder(name: str) -> Path | None:
     """The folder of this machine that is called so, if there is one."""
     try:
-        folder = Path(name).expanduser()
+        folder = expanded(name)
         return folder if folder.is_dir() else None
-    except (OSError, RuntimeError):  # too long for a path, or below the home of nobody
+    except OSError:  # too long for a path
         return None
 
 

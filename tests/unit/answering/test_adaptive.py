@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -11,6 +13,7 @@ from videox2l import Archive, ResidentVideo, SelectionConfig, ask
 from videox2l.answering import Answer, AnswerEngine, TextDelta
 from videox2l.answering.adaptive import counts, stream_selected
 from videox2l.config import GenerationConfig
+from videox2l.errors import QuestionTooLongError
 from videox2l.models.video_xl.model import VideoXL
 
 QUESTION = "What happens after the second scene?"
@@ -40,8 +43,6 @@ def template(random_model: VideoXL, video: ResidentVideo) -> Answer:
     ],
 )
 def test_how_far_it_goes(template: Answer, texts: list[str], top_k: int, tried: list[int]) -> None:
-    import dataclasses
-
     found: list[int] = []
 
     def once(selection: SelectionConfig) -> Iterator[TextDelta | Answer]:
@@ -55,6 +56,23 @@ def test_how_far_it_goes(template: Answer, texts: list[str], top_k: int, tried: 
     assert isinstance(delta, TextDelta)
     assert isinstance(answer, Answer)
     assert delta.text == answer.text == texts[len(tried) - 1]
+
+
+@pytest.mark.parametrize("top_k", [4, 8])
+def test_detail_that_does_not_fit_the_context_ends_it(template: Answer, top_k: int) -> None:
+    """Also where that is the last attempt, which is shown as it comes."""
+
+    def once(selection: SelectionConfig, fitting: int) -> Iterator[TextDelta | Answer]:
+        if selection.top_k > fitting:
+            raise QuestionTooLongError("the context is full")
+        yield dataclasses.replace(template, text=str(selection.top_k))
+
+    selection = SelectionConfig(top_k=top_k, policy="adaptive")
+    [answer] = stream_selected(partial(once, fitting=3), selection)
+    assert isinstance(answer, Answer)
+    assert answer.text == "2"
+    with pytest.raises(QuestionTooLongError):
+        list(stream_selected(partial(once, fitting=0), selection))
 
 
 def test_counts() -> None:

@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from videox2l.errors import ConfigError, ModelError
 from videox2l.models.plain.settings import PlainSettings
+from videox2l.paths import expanded
 
 # Regular expressions of all modules but the language model's layers: they are small, or see raw pixels.
 _NOT_ROUNDED = [r"model\.(?!language_model\.|text_model\.).*", "lm_head"]
@@ -94,7 +94,7 @@ def _device_map(name: str) -> Any:
     if not name.endswith(".json"):
         return name
     try:
-        placed = json.loads(Path(name).expanduser().read_text())
+        placed = json.loads(expanded(name).read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"the device map {name} cannot be read as JSON: {error}") from error
     if not isinstance(placed, dict):

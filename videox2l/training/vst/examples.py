@@ -19,6 +19,7 @@ from pyarrow import parquet
 
 from videox2l.errors import ConfigError
 from videox2l.models.video_xl.prompt import answer_ids, question_ids
+from videox2l.paths import expanded
 
 COLUMNS = ("video", "question", "answer")
 """All text. ``video``: path or URL; a relative path counts from the list's folder. Other columns are passed over."""
@@ -153,7 +154,7 @@ def _resolved(video: str, list_url: str) -> str:
         return video
     if "://" in list_url:
         return video if video.startswith("/") else posixpath.join(posixpath.dirname(list_url), video)
-    return str(Path(list_url).expanduser().absolute().parent / Path(video).expanduser())
+    return str(expanded(list_url).absolute().parent / expanded(video))
 
 
 def _require_files(videos: Sequence[str], url: str) -> None:
