@@ -44,16 +44,17 @@ def random_index(
     source: str = "",
     thumbnails: bool = True,
     retriever: str | None = None,
+    compression: CompressionConfig = COMPRESSION,
 ) -> IndexReader:
     """Prefill and commit a video that never was a file; return its reader."""
     digest = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
     identity = VideoIdentity(digest[:32], name, source or f"file:///videos/{name}", size=1, sha256=digest)
-    spec = index_spec(model, SamplingConfig(), COMPRESSION)
+    spec = index_spec(model, SamplingConfig(), compression)
     chosen = None if retriever is None else load_retriever(retriever, model)
     with archive.create_index(identity, spec, replace=replace) as writer:
         writer.retrieved_by(None if chosen is None else chosen.identity)
         frames = random_chunks(model, chunks, seed=seed)
-        prefill_chunks(model, COMPRESSION, frames, chunks, writer, thumbnails=thumbnails, retriever=chosen)
+        prefill_chunks(model, compression, frames, chunks, writer, thumbnails=thumbnails, retriever=chosen)
         writer.commit()
     return archive.open_index(identity.video_id, spec=spec)
 

@@ -38,6 +38,7 @@ class Ask:
     select: str | None = None
     top_k: int | None = None
     max_tokens: int | None = None
+    index: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,15 @@ class Target:
 
 @dataclass
 class Plan:
-    """``targets``: the rows of the output. ``failed``: those that cannot be asked, with the reason."""
+    """``targets``: the rows of the output. ``failed``: those that cannot be asked, with the reason.
+
+    ``indexes``: what is asked of each video, by its id and the index that a row may have named.
+    """
 
     targets: list[Target] = field(default_factory=list)
     asks: dict[str, list[Ask]] = field(default_factory=dict)
     failed: dict[int, VideoX2LError] = field(default_factory=dict)
-    indexes: dict[str, CatalogRow] = field(default_factory=dict)
+    indexes: dict[tuple[str, str | None], CatalogRow] = field(default_factory=dict)
 
     def units(self, done: set[int]) -> list[Unit]:
         """What is left to ask, the videos with the most questions first."""
@@ -88,11 +92,12 @@ class Plan:
 
     def estimated_bytes(self, settings: BatchSettings) -> dict[str, int]:
         """Bytes that would be read at most: high KVs once a video, low KVs as often as chunks can be chosen."""
-        high = sum(index.high_bytes for index in self.indexes.values())
+        high = sum({(row.video_id, row.index_fp): row.high_bytes for row in self.indexes.values()}.values())
         low = 0
-        for video_id, index in self.indexes.items():
+        for (video_id, named), index in self.indexes.items():
             each = index.low_bytes / max(1, index.chunks)
-            chosen = sum(_most_chunks(ask, settings.selection, index.chunks) for ask in self.asks.get(video_id, ()))
+            asks = [ask for ask in self.asks[video_id] if ask.index == named]
+            chosen = sum(_most_chunks(ask, settings.selection, index.chunks) for ask in asks)
             low += min(index.low_bytes, round(each * chosen))
         return {"high": high, "low": low}
 
@@ -138,8 +143,9 @@ def make_plan(
                 if isinstance(found, VideoX2LError):
                     raise found
                 assert target.video_id is not None
-                ask = _ask(number, row)
-                plan.indexes[target.video_id] = _index(by_id[target.video_id], fingerprint)
+                ask = _ask(number, row, by_id[target.video_id])
+                meant_index = _index(by_id[target.video_id], fingerprint, ask.index)
+                plan.indexes[target.video_id, ask.index] = meant_index
                 plan.asks.setdefault(target.video_id, []).append(ask)
             except VideoX2LError as error:
                 plan.failed[number] = error
@@ -223,20 +229,22 @@ def _targets(source: int, found: list[VideoEntry] | VideoX2LError) -> Iterator[T
         yield Target(source, video.video_id, video.name)
 
 
-def _index(video: VideoEntry, fingerprint: str) -> CatalogRow:
-    """The newest index of this model. Whether there is a choice, the actor finds out when it opens it."""
+def _index(video: VideoEntry, fingerprint: str, named: str | None) -> CatalogRow:
+    """The one that was named, or the newest of this model. Whether there is a choice, the actor finds out."""
+    if named is not None:
+        return next(row for row in video.indexes if row.index_fp == named)
     ours = [row for row in video.indexes if row.model_fingerprint == fingerprint]
     return ours[-1] if ours else video.indexes[-1]
 
 
-def _ask(number: int, row: Mapping[str, Any]) -> Ask:
-    """:raises QuestionError: the row says something that cannot be asked."""
+def _ask(number: int, row: Mapping[str, Any], video: VideoEntry) -> Ask:
+    """:raises VideoX2LError: the row says something that cannot be asked."""
     question = row[QUESTION]
     if not isinstance(question, str) or not question.strip():
         raise QuestionError("the question is empty: ask something about the video")
     start, end = _moment(row, "from"), _moment(row, "to")
     TimeRange.parse(start, end)
-    select = row.get("select")
+    select, index = row.get("select"), row.get("index_id")
     return Ask(
         number,
         question,
@@ -245,6 +253,7 @@ def _ask(number: int, row: Mapping[str, Any]) -> Ask:
         str(select) if select not in (None, "") else None,
         _count(row, "top_k"),
         _count(row, "max_tokens"),
+        video.index_id(str(index)) if index not in (None, "") else None,
     )
 
 

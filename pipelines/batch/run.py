@@ -72,7 +72,8 @@ def batch(
     Parquet and whole, it asks again what has failed.
 
     :param questions: a table, or where one is: Parquet, CSV or JSON Lines. Columns ``question``, ``video`` and,
-        if need be, ``from``, ``to``, ``select``, ``top_k``, ``max_tokens``; all columns are carried into the output.
+        if need be, ``from``, ``to``, ``select``, ``top_k``, ``max_tokens``, ``index_id``; all columns are carried into
+        the output.
     :param answers: the output, likewise.
     :param videos: ask each question of every video that fits all of these: name globs, ``key=value`` of metadata.
     :param storage_options: of the archive's file system, and of the tables where they are URLs.
@@ -113,7 +114,7 @@ def batch(
             notes.append(f"{len(parts.others())} other job(s) left parts in {output.url}.parts; they are not used")
         summary = BatchSummary(
             output.url,
-            len(plan.indexes),
+            len(plan.asks),
             len(plan.targets),
             len(done),
             dict(Counter(str(error) for error in plan.failed.values())),

@@ -115,12 +115,20 @@ class AnswerStage:
                     f"the process that answers about this video died {MAX_ATTEMPTS} times. It may not have enough "
                     "memory: use fewer slots, smaller caches, or a machine with more."
                 )
-            video = self._open(unit.video_id)
+        except Exception as error:
+            store.add([failed(ask.row, _told(error)) for ask in asks])
+        else:
+            for index in dict.fromkeys(ask.index for ask in asks):
+                self._answer_index(unit.video_id, index, [ask for ask in asks if ask.index == index], store)
+        store.flush()
+
+    def _answer_index(self, video_id: str, index: str | None, asks: list[Ask], store: _Store) -> None:
+        try:
+            video = self._open(video_id, index)
         except Exception as error:
             store.add([failed(ask.row, _told(error)) for ask in asks])
         else:
             self._answer_each(video, asks, store)
-        store.flush()
 
     def _answer_each(self, video: ResidentVideo, asks: list[Ask], store: _Store) -> None:
         self._engine.expect(len(asks))
@@ -156,9 +164,9 @@ class AnswerStage:
         assert isinstance(answer, Answer)
         return answer
 
-    def _open(self, video_id: str) -> ResidentVideo:
+    def _open(self, video_id: str, index: str | None) -> ResidentVideo:
         archive = self._job.archive
-        manifest = archive.open_index(video_id, model_fingerprint=self._job.fingerprint).manifest
+        manifest = archive.open_index(video_id, model_fingerprint=self._job.fingerprint, index_fp=index).manifest
         return ResidentVideo(self._model, IndexReader(archive.storage, manifest, self._fetch), self._low)
 
     def _listen(self) -> None:

@@ -55,9 +55,9 @@ def batch(
 ) -> None:
     """Answer a table of questions, with evidence and cost.
 
-    Columns: `video` (id, name or name glob) and `question`; optionally `from`, `to`, `select`, `top_k`, `max_tokens`.
-    All others are carried along. Questions of a video are answered together. A question that fails is a row with its
-    reason. After an interruption the same command goes on where it stopped.
+    Columns: `video` (id, name or name glob) and `question`; optionally `from`, `to`, `select`, `top_k`, `max_tokens`,
+    `index_id`. All others are carried along. Questions of a video are answered together. A question that fails is a
+    row with its reason. After an interruption the same command goes on where it stopped.
 
     Exit status: 0 all answered, 1 some failed, 2 wrong usage or settings, 3 the job could not go on, 130 interrupted.
 

@@ -144,7 +144,7 @@ class Engine:
 
     def _answer(self, question: Question, watch: Stopwatch) -> Generator[Event, None, None]:
         watch.lap("queue")
-        with self._videos.use(question.video) as video:
+        with self._videos.use(question.video, question.index) as video:
             watch.lap("open")
             self._check_calibration(video.manifest.spec, question.selection)
             yield from self._answers.stream(

@@ -40,8 +40,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Question:
-    """What an engine needs to answer. ``video`` is as the user wrote it, or an id once the ingress has looked it up.
+    """What an engine needs to answer.
 
+    ``video`` and ``index`` are as the user wrote them, or ids once the ingress has looked them up.
     ``asker``: whose conversation it continues; what is kept of one asker's turns serves no other.
     """
 
@@ -52,6 +53,7 @@ class Question:
     time_range: TimeRange | None = None
     history: tuple[Turn, ...] = ()
     asker: str = ""
+    index: str | None = None
 
 
 def read_question(request: ChatCompletionRequest) -> Question:
@@ -67,6 +69,7 @@ def read_question(request: ChatCompletionRequest) -> Question:
         generation=_generation(request),
         time_range=_time_range(address, request.videox2l),
         history=history,
+        index=None if request.videox2l is None else request.videox2l.index,
     )
 
 

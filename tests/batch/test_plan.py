@@ -143,6 +143,7 @@ SAID: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "numbers, as in Parquet": ({"from": 10, "to": 40.5, "top_k": 3.0}, {"start": 10.0, "end": 40.5, "top_k": 3}),
     "a whole number that names a chunk": ({"select": 4}, {"select": "4"}),
     "no chunk in detail": ({"top_k": 0}, {"top_k": 0}),
+    "the start of an index's id": ({"index_id": "000"}, {"index": "0" * 32}),
     "the clock": (
         {"from": datetime.datetime(2026, 5, 1, 9, tzinfo=datetime.UTC)},
         {"start": "2026-05-01T09:00:00+00:00"},
@@ -164,6 +165,7 @@ CANNOT: dict[str, tuple[dict[str, Any], str]] = {
     "half a chunk": ({"top_k": 1.5}, "top_k must be a whole number, got 1.5"),
     "fewer than none": ({"max_tokens": "-1"}, "max_tokens must be a whole number, got '-1'"),
     "no number": ({"top_k": "many"}, "top_k must be a whole number"),
+    "no such index": ({"index_id": "ffff"}, "cam-1.mp4 has no index that begins with 'ffff'. There are: 0000"),
     "not a number": ({"top_k": float("nan")}, "top_k must be a whole number"),
 }
 
@@ -189,6 +191,8 @@ def test_bytes_are_estimated_once_a_video_and_by_what_can_be_chosen() -> None:
     assert one.estimated_bytes(settings) == {"high": HIGH_BYTES, "low": 2 * each}
     own = plan_of({"video": "cam-1.mp4", "question": "a", "top_k": 1}, {"video": "cam-2.mp4", "question": "b"})
     assert own.estimated_bytes(settings) == {"high": 2 * HIGH_BYTES, "low": 3 * each}
+    both = plan_of(*({"video": "lecture.mp4", "question": "a", "index_id": f"{n:032x}"} for n in (0, 1, 1)))
+    assert both.estimated_bytes(settings) == {"high": 2 * HIGH_BYTES, "low": 6 * each}
     many = plan_of(*({"video": "cam-1.mp4", "question": str(n)} for n in range(99)))
     assert many.estimated_bytes(settings) == {"high": HIGH_BYTES, "low": LOW_BYTES}  # no more than there is
 
@@ -205,7 +209,7 @@ def test_estimated_are_the_chunks_that_the_selection_can_have(said_by: str, sele
 
 def test_the_index_of_this_model_counts() -> None:
     plan = plan_of({"video": "lecture.mp4", "question": "a"}, {"video": "cam-3.mp4", "question": "b"})
-    models = {NAMES[video_id]: index.model_fingerprint for video_id, index in plan.indexes.items()}
+    models = {NAMES[video_id]: index.model_fingerprint for (video_id, _), index in plan.indexes.items()}
     assert models == {"lecture.mp4": OURS, "cam-3.mp4": OTHER}  # the latter fails when it is opened, and says why
 
 

@@ -20,7 +20,7 @@ from pipelines.batch.questions import read_table
 from tests.archives import random_index
 from tests.batch.conftest import NAMES
 from videox2l import Archive, GenerationConfig, ResidentVideo, SelectionConfig, TimeRange, ask
-from videox2l.config import Budget
+from videox2l.config import Budget, CompressionConfig
 from videox2l.errors import ConfigError
 from videox2l.models import KVCompressibleModel
 
@@ -95,6 +95,21 @@ def test_answers_are_those_of_ask(
     assert all(row["answer"] is None for row in found[5:])
     assert (summary.questions, sum(summary.failed.values()), summary.videos, summary.ok) == (9, 4, 3, False)
     assert not (tmp_path / "answers.parquet.parts").exists()
+
+
+def test_one_of_several_indexes(tmp_path: Path, checkpoint: str, random_model: KVCompressibleModel) -> None:
+    archive = Archive.open(tmp_path / "archive", create=True)
+    ratios = [CompressionConfig(low_ratio=2, high_ratio=high, frames_per_chunk=10) for high in (8, 16)]
+    readers = [random_index(archive, random_model, chunks=3, compression=each) for each in ratios]
+    ids = [reader.manifest.index_fp for reader in readers]
+    named = [{"video": "random.mp4", "question": "What?", "index_id": each} for each in (ids[0], ids[1][:9], "")]
+    batch(pa.Table.from_pylist(named), tmp_path / "answers.jsonl", archive.url, settings(checkpoint))
+    found = pa.json.read_json(tmp_path / "answers.jsonl").to_pylist()
+    for row, reader in zip(found, readers, strict=False):
+        expected = ask(random_model, ResidentVideo(random_model, reader), "What?", None, GenerationConfig(8))
+        assert (row["answer"], row["bytes_used"]) == (expected.text, dict(expected.receipt.bytes_used))
+    assert found[2]["error_code"] == "FingerprintMismatchError"
+    assert all(each in found[2]["error"] for each in ids)
 
 
 def test_high_kvs_are_read_once_and_low_ones_shared(tmp_path: Path, archive: Archive, checkpoint: str) -> None:

@@ -19,8 +19,8 @@ from tests.archives import calibrated, random_index
 from tests.unit.answering.by_hand import LOSSES
 from videox2l.answering import Answer, ResidentVideo, TextDelta, Turn, residents
 from videox2l.answering import ask as simple
-from videox2l.config import GenerationConfig, SelectionConfig
-from videox2l.errors import ArchiveError
+from videox2l.config import CompressionConfig, GenerationConfig, SelectionConfig
+from videox2l.errors import ArchiveError, FingerprintMismatchError
 from videox2l.models import KVCompressibleModel
 from videox2l.store import Archive
 from videox2l.store.calibration import store
@@ -89,6 +89,18 @@ def test_a_level_that_was_removed_is_no_reason_to_load_the_rest_again(
     assert first.receipt.bytes_read["high"] > 0
     assert second.receipt.bytes_read["high"] == 0
     assert [span.chunk for span in second.degraded] == [1]
+
+
+def test_one_of_several_indexes(archive: Archive, random_model: KVCompressibleModel, ask: Asked) -> None:
+    ratios = [CompressionConfig(low_ratio=2, high_ratio=high, frames_per_chunk=10) for high in (8, 16)]
+    readers = [random_index(archive, random_model, compression=each) for each in ratios]
+    for reader in (*readers, *readers):  # each also after the other has become resident
+        video_id, index = reader.manifest.video.video_id, reader.manifest.index_fp
+        expected = simple(random_model, ResidentVideo(random_model, reader), "What is it?", SelectionConfig("1"), SHORT)
+        found = ask(video_id, tokens=SHORT.max_new_tokens, index=index)
+        assert (found.text, found.receipt.bytes_used) == (expected.text, expected.receipt.bytes_used)
+    [error] = asyncio.run(ask.events(video_id))
+    assert isinstance(error, FingerprintMismatchError)
 
 
 def test_a_replaced_index_is_noticed(

@@ -49,8 +49,10 @@ def test_every_supported_field_arrives() -> None:
             "max_first_token_ms": 250,
             "policy": "mass:0.5",
             "correct_drift": True,
+            "index": "00ff",
         },
     )
+    assert question.index == "00ff"
     assert question.selection == SelectionConfig("0,2-3", 5, Budget(3, 10_000, 250.0), "mass:0.5", True)
     assert question.generation == GenerationConfig(7, 0.5, 0.9, 3, ("\n", "END"), 4)
 

@@ -49,6 +49,18 @@ class VideoEntry:
         names = {row.name for row in self.indexes} | {also.name for row in self.indexes for also in row.other_names}
         return names | {source_name(source) for source in self.sources}
 
+    def index_id(self, begins: str) -> str:
+        """The id of the one index that ``begins`` so.
+
+        :raises VideoNotFoundError: there is none, or there are several.
+        """
+        found = [row.index_fp for row in self.indexes if row.index_fp.startswith(begins.lower())]
+        if len(found) == 1:
+            return found[0]
+        there_are = ", ".join(found or (row.index_fp for row in self.indexes))
+        problem = "no index that begins with" if not found else f"{len(found)} indexes that begin with"
+        raise VideoNotFoundError(f"{self.name} has {problem} {begins!r}. There are: {there_are}.")
+
 
 def group(rows: Iterable[CatalogRow]) -> list[VideoEntry]:
     """Rows by video, sorted by name."""

@@ -41,7 +41,8 @@ async def chat_completions(request: ChatCompletionRequest, backend: Service, acc
     backend.check_model(request.model)
     asked = read_question(request)
     video = await backend.catalog.find(asked.video, access)
-    questions = choices_of(replace(asked, video=video.video_id, asker=access.name), request.n or 1)
+    index = None if asked.index is None else video.index_id(asked.index)
+    questions = choices_of(replace(asked, video=video.video_id, index=index, asker=access.name), request.n or 1)
     asking = _Asking(backend, access, questions, await _longest_answer(backend, access, asked))
     if not request.stream:
         return JSONResponse((await asking.whole()).model_dump())

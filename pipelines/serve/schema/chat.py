@@ -71,6 +71,11 @@ class VideoOptions(LooseRequest):
     All may be left out.
     """
 
+    index: str | None = Field(
+        default=None,
+        max_length=MAX_TEXT,
+        description="of a video that was ingested with several settings, the index to ask: its id, or the start of it",
+    )
     start: Time | None = Field(
         default=None,
         alias="from",

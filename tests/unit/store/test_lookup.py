@@ -38,3 +38,15 @@ def test_same_name_twice(archive: Archive) -> None:
     with pytest.raises(VideoNotFoundError, match="2 videos answer"):
         archive.resolve("holiday.mp4")
     assert archive.resolve("/other/holiday.mp4") == twin.video_id
+
+
+def test_an_index_by_the_start_of_its_id(archive: Archive) -> None:
+    ids = [write_index(archive, sampling={"fps": fps, "frames": None}).index_fp for fps in (1.0, 2.0)]
+    entry = archive.entry("holiday.mp4")
+    for index in ids:
+        assert entry.index_id(index) == entry.index_id(index[:8].upper()) == index
+    with pytest.raises(VideoNotFoundError, match=r"holiday\.mp4 has no index that begins with 'x'") as caught:
+        entry.index_id("x")
+    assert all(index in str(caught.value) for index in ids)
+    with pytest.raises(VideoNotFoundError, match="2 indexes that begin with ''"):
+        entry.index_id("")
