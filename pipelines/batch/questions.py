@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from pipelines.text_lines import numbered_lines, unique_names
 from videox2l.errors import ArchiveError, ConfigError
 from videox2l.identity import source_url
 from videox2l.store.storage import Storage
@@ -76,7 +77,7 @@ def _from_csv(data: bytes) -> pa.Table:
 def _from_jsonl(data: bytes) -> pa.Table:
     # Not by pyarrow.json: it takes texts that look like times for times, in UTC without their offset, and makes a float
     # of a number that needs more than 63 bits.
-    rows = [_row(number, line) for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1) if line.strip()]
+    rows = [_row(number, line) for number, line in numbered_lines(data)]
     names = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
 
@@ -96,19 +97,12 @@ def _column(name: str, values: list[Any]) -> pa.Array:
 def _row(number: int, line: str) -> dict[str, Any]:
     """:raises ValueError: the line is no JSON object."""
     try:
-        row = json.loads(line, object_pairs_hook=_without_doubles)
+        row = json.loads(line, object_pairs_hook=unique_names)
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"line {number} is no JSON object")
     return row
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError(f"one of the names {', '.join(map(repr, found))} stands there twice")
-    return found
 
 
 _READERS: Mapping[str, Callable[[bytes], pa.Table]] = {

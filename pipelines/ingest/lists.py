@@ -19,6 +19,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.text_lines import numbered_lines, unique_names, utf8
 from videox2l.config import SamplingConfig
 from videox2l.errors import ConfigError
 from videox2l.prefill.ingest import wall_clock
@@ -90,27 +91,12 @@ def _suffix(source: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def _text(data: bytes) -> io.StringIO:
-    """Its line ends are as they are in the file; a byte order mark, which Excel writes, is passed over."""
-    try:
-        return io.StringIO(data.decode("utf-8-sig"), newline="")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 text ({error}); save it as UTF-8") from error
-
-
-def _lines(data: bytes) -> Iterator[tuple[int, str]]:
-    # Not splitlines(), which also ends lines at characters that names may hold.
-    for number, line in enumerate(re.split("\r\n|\n|\r", _text(data).getvalue()), start=1):
-        if line.strip():
-            yield number, line.strip()
-
-
 def _from_text(data: bytes, _: str) -> Iterator[Row]:
-    return ((number, {SOURCE: line}) for number, line in _lines(data) if not line.startswith("#"))
+    return ((number, {SOURCE: line}) for number, line in numbered_lines(data) if not line.startswith("#"))
 
 
 def _from_csv(data: bytes, where: str) -> Iterator[Row]:
-    rows = csv.reader(_text(data), strict=True)
+    rows = csv.reader(io.StringIO(utf8(data), newline=""), strict=True)
     heading = [name.strip() for name in next(rows, [])]
     _check_columns(heading, f"{where}, line 1")
     for cells in rows:
@@ -126,9 +112,9 @@ def _from_csv(data: bytes, where: str) -> Iterator[Row]:
 
 
 def _from_jsonl(data: bytes, where: str) -> Iterator[Row]:
-    for number, line in _lines(data):
+    for number, line in numbered_lines(data):
         try:
-            row = json.loads(line, parse_constant=_no_number, object_pairs_hook=_unique)
+            row = json.loads(line, parse_constant=_no_number, object_pairs_hook=unique_names)
         except ValueError as error:
             raise ConfigError(f"{where}, line {number}, is not a JSON object: {error}") from error
         if not isinstance(row, dict):
@@ -216,13 +202,6 @@ def _check_names(entries: Collection[Entry]) -> None:
     for entry in entries:
         if entry.name and (before := first.setdefault(entry.name, entry.where)) != entry.where:
             raise ConfigError(f"{entry.where}: the id {entry.name!r} is taken, by {before}; ids must be unique")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name occurs twice in it")
-    return found
 
 
 def _no_number(name: str) -> NoReturn:
