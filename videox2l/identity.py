@@ -159,14 +159,14 @@ def source_version(source: str | Path, *, storage_options: Mapping[str, Any] | N
     local file inode, modification and change time are taken: programs can set the second, but not the third. A file
     changed within the last seconds has no version yet, since its next change could fall into the same clock tick.
     """
+    if not is_unicode(str(source)):
+        return None
     try:
         filesystem, path = file_system(source, storage_options=storage_options)
         info = filesystem.info(path)
     except (OSError, ImportError, ValueError):
         return None  # reading it will say what is wrong
     size = info.get("size")
-    if not is_unicode(str(source)):
-        return None
     if info.get("type") != "file" or not isinstance(size, int):
         return None
     if "ino" in info:

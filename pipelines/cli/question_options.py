@@ -16,10 +16,7 @@ from videox2l.scorers import select_words
 class Choice:
     """Which chunks a question re-loads in detail."""
 
-    select: Annotated[
-        str,
-        typer.Option(help=f"Chunks to re-load in detail: {select_words('`')}."),
-    ] = "attention"
+    select: Annotated[str, typer.Option(help=f"Chunks to re-load in detail: {select_words('`')}.")] = "attention"
     top_k: Annotated[int, typer.Option(help="How many chunks a scorer may choose.", min=0)] = 2
     policy: Annotated[
         str,

@@ -26,7 +26,7 @@ def new(
 
     :raises AlreadyCommittedError: it is.
     """
-    if commit.is_current(storage, (video.video_id, spec.index_fp)):
+    if not commit.make_way(storage, (video.video_id, spec.index_fp)):
         raise AlreadyCommittedError(f"{video.name} is already in {storage.url} with these settings. Use that index.")
     return IndexWriter(storage, video, spec, recorded_at=recorded_at, metadata=metadata)
 

@@ -80,23 +80,35 @@ def committed_attempt(storage: Storage, index: IndexKey) -> str | None:
 
 
 def is_current(storage: Storage, index: IndexKey) -> bool:
-    """Whether the index is committed, and no other has replaced it. One request where it is not, else three or more.
+    """Whether the index is committed, and no other has replaced it. One request where it is not, else two or more.
 
-    One that was replaced by a writer that was killed before it could hide it, is hidden now: else it would be taken for
-    what it no longer is, until `gc` removes it.
+    :raises ArchiveError: the storage does not answer.
+    """
+    return storage.exists(layout.manifest(*index)) and _obsolete(storage, index) is None
+
+
+def make_way(storage: Storage, index: IndexKey) -> bool:
+    """Whether the index may be committed: its place is free, or held by one that another has replaced.
+
+    That one is hidden now, as the writer that replaced it was killed before it could.
 
     :raises ArchiveError: the storage refused, or does not answer.
     """
     if not storage.exists(layout.manifest(*index)):
-        return False
-    if committed.keys(storage, index[0]) <= {index}:
         return True
+    obsolete = _obsolete(storage, index)
+    if obsolete is not None:
+        hide(storage, obsolete)
+    return obsolete is not None
+
+
+def _obsolete(storage: Storage, index: IndexKey) -> Manifest | None:
+    """The manifest in the index's place, if another index of the video says that it has replaced it."""
+    if set(committed.index_names(storage, index[0])) <= {index[1]}:
+        return None
     stored = committed.read_stored(storage, index[0], damaged_too=True)
     replaced = {attempt for manifest in stored for attempt in manifest.replaces}
-    obsolete = [manifest for manifest in stored if manifest.index_fp == index[1] and manifest.attempt in replaced]
-    for manifest in obsolete:
-        hide(storage, manifest)
-    return not obsolete
+    return next((one for one in stored if one.index_fp == index[1] and one.attempt in replaced), None)
 
 
 def hide(storage: Storage, obsolete: Manifest) -> None:

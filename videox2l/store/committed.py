@@ -67,7 +67,7 @@ def read_stored(storage: Storage, video_id: str, *, damaged_too: bool = False) -
     :raises CorruptDataError: a manifest is damaged, and ``damaged_too`` is off.
     """
     found = []
-    for index_fp in _index_names(storage, video_id):
+    for index_fp in index_names(storage, video_id):
         try:
             found.append(read(storage, video_id, index_fp))
         except FileNotFoundError:
@@ -89,7 +89,7 @@ def read_all(storage: Storage) -> Iterator[Manifest]:
 
 def keys(storage: Storage, video_id: str) -> set[IndexKey]:
     """Which indexes of the video are committed, whatever their manifests hold."""
-    names = _index_names(storage, video_id)
+    names = index_names(storage, video_id)
     return {(video_id, name) for name in names if storage.exists(layout.manifest(video_id, name))}
 
 
@@ -98,5 +98,6 @@ def _without_obsolete(manifests: list[Manifest]) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest.attempt not in obsolete]
 
 
-def _index_names(storage: Storage, video_id: str) -> list[str]:
+def index_names(storage: Storage, video_id: str) -> list[str]:
+    """Ids of the video's indexes, also of those that nobody has committed. One request."""
     return [name for name in storage.names(layout.video(video_id)) if ID.fullmatch(name)]

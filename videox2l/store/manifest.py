@@ -58,9 +58,8 @@ class Manifest:
 
     ``recorded_at``: wall-clock time of the video's second 0 (ISO 8601 with offset), where it was given.
     ``replaces``: attempts at other indexes of the same video that this commit made obsolete, with those whose shards
-    they used. ``dropped``: when a
-    level was removed to save space. ``metadata``: the user's own values. ``aliases``: what else the video is called.
-    ``retriever``: what made the chunks' vectors, where they have any.
+    they used. ``dropped``: when a level was removed to save space. ``metadata``: the user's own values. ``aliases``:
+    what else the video is called. ``retriever``: what made the chunks' vectors, where they have any.
     """
 
     video: VideoIdentity

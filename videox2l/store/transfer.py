@@ -61,7 +61,7 @@ def import_index(archive: Archive, file: Path) -> Manifest:
         raise ArchiveFormatError(f"{file} holds no index, or several: `videox2l export` did not write it.") from error
     if manifest.path != found.path:
         raise ArchiveFormatError(f"{file}: {found.path} describes another index. Export it again.")
-    if archive.has(manifest.video.video_id, manifest.spec):
+    if not commit.make_way(archive.storage, (manifest.video.video_id, manifest.index_fp)):
         raise AlreadyCommittedError(f"{manifest.video.name} is already in {archive.url} with these settings.")
     archive.prepare_to_write(manifest.spec)
     manifest = dataclasses.replace(manifest, attempt=layout.new_attempt(), replaces=())

@@ -169,6 +169,7 @@ def test_killed_before_it_hid_what_it_replaced(archive: Archive, monkeypatch: py
     assert storage.exists(old.path)
     assert archive.has(new.video.video_id, other)
     assert not archive.has(old.video.video_id, spec())
+    assert storage.exists(old.path)  # looking changes nothing
     again = write_index(archive)
     collect(storage, find_garbage(storage, older_than=timedelta(0)))
     for manifest in (new, again):
